@@ -1,0 +1,203 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# main-job.sh - RDMA on-demand paging over hmm_range_fault(), in the guest
+#
+# usage: main-job.sh OBJDIR [-s] [-t SECONDS] [-S SEED]
+#
+# OBJDIR is where the running kernel was built: modules are taken from there.
+# -s is for a stock kernel, which has nothing to show that its walker is ours.
+set -euo pipefail
+
+obj=${1:?usage: main-job.sh OBJDIR [-s] [-t SECONDS] [-S SEED]}
+shift
+stock=
+torture_args=()
+while getopts st:S: option; do
+	case $option in
+	s) stock=1 ;;
+	t) torture_args+=(-t "$OPTARG") ;;
+	S) torture_args+=(-s "$OPTARG") ;;
+	*) exit 2 ;;
+	esac
+done
+
+here=$(dirname "$(readlink -f "$0")")
+work=$(mktemp -d /run/odp.XXXXXX)
+failures=()
+rows=()
+
+fail() {
+	echo "main-job: $*" >&2
+	failures+=("$*")
+}
+
+# What is built in has no .ko.
+load_rxe() {
+	local module path
+
+	for module in net/ipv4/udp_tunnel net/ipv6/ip6_udp_tunnel \
+		      drivers/infiniband/core/ib_core \
+		      drivers/infiniband/core/ib_uverbs_support \
+		      drivers/infiniband/core/ib_uverbs \
+		      drivers/infiniband/sw/rxe/rdma_rxe; do
+		path=$obj/$module.ko
+		if [ -e "$path" ] && [ ! -d "/sys/module/${module##*/}" ]; then
+			insmod "$path"
+		fi
+	done
+}
+
+set_up_device() {
+	ip link set lo up
+	[ -e /sys/class/net/dummy0 ] || ip link add dummy0 type dummy
+	ip link set dummy0 mtu 9000
+	ip address add 10.73.0.1/24 dev dummy0
+	ip link set dummy0 up
+	rdma link add rxe0 type rxe netdev dummy0
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		gid_index=$(ipv4_gid) && return
+		sleep 0.3
+	done
+	echo "main-job: rxe0 got no IPv4 GID; see: rdma link, ip address" >&2
+	exit 1
+}
+
+ipv4_gid() {
+	local gid
+
+	for gid in /sys/class/infiniband/rxe0/ports/1/gids/{0..7}; do
+		if grep -q ^0000:0000:0000:0000:0000:ffff "$gid"; then
+			basename "$gid"
+			return
+		fi
+	done
+	return 1
+}
+
+set_up_memory() {
+	local thp=/sys/kernel/mm/transparent_hugepage
+
+	echo madvise >$thp/enabled
+	echo advise >$thp/shmem_enabled
+	echo 10 >$thp/khugepaged/scan_sleep_millisecs
+	# Through a loop: what comes back from a RAM disk itself is never clean
+	losetup /dev/loop0 /dev/ram0
+	mkswap /dev/loop0 >/dev/null
+	swapon /dev/loop0
+}
+
+# rxe keeps no count of what happens to it: have its two doors counted.
+set_up_counters() {
+	local tracing=/sys/kernel/tracing
+
+	[ -e $tracing/kprobe_events ] || mount -t tracefs tracefs $tracing
+	echo 0 >$tracing/tracing_on
+	echo p:odp_invalidate rxe_ib_invalidate_range >>$tracing/kprobe_events
+	echo p:odp_fault ib_umem_odp_map_dma_and_lock >>$tracing/kprobe_events
+	echo 1 >$tracing/events/kprobes/enable
+}
+
+vmstat() {
+	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
+}
+
+# Prints what is pinned at most while the process lives, in kB.
+watch_pinned() {
+	local most=0 pinned
+
+	while pinned=$(awk '/^VmPin:/ { print $2 }' "/proc/$1/status" 2>/dev/null); do
+		[ "${pinned:-0}" -le "$most" ] || most=$pinned
+		sleep 0.05
+	done
+	echo "$most"
+}
+
+# pingpong SIZE ROUNDS [-o]: one row of the table
+pingpong() {
+	local size=$1 rounds=$2 odp=${3:-} server pinned rate name
+	local args=(-d rxe0 -g "$gid_index" -s "$size" -n "$rounds" -c)
+
+	name="pingpong $size bytes${odp:+, on demand}"
+	# shellcheck disable=SC2086 # $odp is one option or none
+	timeout 60 ibv_rc_pingpong "${args[@]}" $odp >"$work/server" 2>&1 &
+	server=$!
+	sleep 0.7
+	# shellcheck disable=SC2086
+	timeout 60 ibv_rc_pingpong "${args[@]}" $odp 127.0.0.1 >"$work/client" 2>&1 &
+	pinned=$(watch_pinned "$(pgrep -P $! || echo $!)")
+	if ! wait $! || ! wait $server || grep -q invalid "$work/client"; then
+		cat "$work/client" >&2
+		fail "$name failed"
+		return
+	fi
+	rate=$(awk '/Mbit/ { print $(NF - 1) }' "$work/client")
+	rows+=("$(printf '%-36s %8s Mbit/s  %6s kB pinned' "$name" "$rate" "$pinned")")
+	if [ -n "$odp" ] && [ "$pinned" != 0 ]; then
+		fail "$name: $pinned kB pinned"
+	elif [ -z "$odp" ] && [ "$pinned" = 0 ]; then
+		fail "$name: nothing pinned, so the measure is no measure"
+	fi
+}
+
+pingpongs() {
+	local size
+
+	for size in 4096 65536 1048576; do
+		pingpong "$size" $((size > 500000 ? 30 : 300))
+		pingpong "$size" $((size > 500000 ? 30 : 300)) -o
+	done
+}
+
+torture() {
+	local program=$obj/odp_torture status=0
+
+	if [ ! -x "$program" ]; then
+		program=$work/odp_torture
+		cc -O2 -o "$program" "$here/odp_torture.c" -libverbs -lpthread
+	fi
+	"$program" -d rxe0 -g "$gid_index" "${torture_args[@]}" |
+		tee "$work/torture" || status=$?
+	[ "$status" = 0 ] || fail "the torture found faults (status $status)"
+	for what in "bytes checked" "invalidations seen" "device faults"; do
+		grep -q "^$what  *[1-9]" "$work/torture" || fail "torture: no $what"
+	done
+}
+
+# Both lines are this project's own: a stock kernel does not have them.
+show_walker() {
+	local calls faults
+
+	calls=$(vmstat hmm_range_fault)
+	faults=$(vmstat hmm_page_fault)
+	if [ -z "$calls" ] || [ -z "$faults" ]; then
+		fail "/proc/vmstat has no hmm_range_fault and hmm_page_fault: the walker of this kernel is not ours"
+	elif [ "$calls" = 0 ] || [ "$faults" = 0 ]; then
+		fail "nothing went through our walker: $calls calls, $faults faults"
+	fi
+	rows+=("$(printf '%-36s %8s calls, %s page faults' \
+		"our hmm_range_fault()" "${calls:-0}" "${faults:-0}")")
+}
+
+echo "== setting up rxe0 on dummy0"
+load_rxe
+set_up_device
+set_up_memory
+set_up_counters
+echo "== pingpong, pinned and on demand"
+pingpongs
+echo "== torture"
+torture
+if [ -z "$stock" ]; then
+	show_walker
+fi
+
+echo "== summary ($(uname -r))"
+printf '%s\n' "${rows[@]}"
+grep -E '^(bytes checked|mismatches|invalidations seen|pages faulted|pinned)' \
+	"$work/torture" || true
+if [ ${#failures[@]} -gt 0 ]; then
+	printf 'FAILED: %s\n' "${failures[@]}"
+	exit 1
+fi
+echo "all of it happened"
