@@ -1,0 +1,1595 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hmm_range_fault() and migrate_vma_setup() with every input and output raw.
+ *
+ * A test that checks what a driver made of an answer does not see a wrong answer
+ * that happens to do no harm.  So this driver has no page table of its own: user
+ * space hands in a struct hmm_range, sees what comes back bit for bit, and has
+ * the first bytes of each page read and written through the answered pfns.
+ *
+ * Four devices with memory of their own make owners and foreigners; mappings of
+ * the devices make page table entries and page faults that no other memory has.
+ *
+ * For the super-user of a test machine: what it does is asked for, but odd.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bitmap.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/hmm.h>
+#include <linux/huge_mm.h>
+#include <linux/ioport.h>
+#include <linux/kprobes.h>
+#include <linux/memremap.h>
+#include <linux/migrate.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+#include <linux/ptrace.h>
+#include <linux/rmap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/xarray.h>
+
+#include "test_hmm_range_uapi.h"
+
+#define RANGE_PMD_ORDER		(PMD_SHIFT - PAGE_SHIFT)
+#define RANGE_PMD_NR		(1UL << RANGE_PMD_ORDER)
+#define RANGE_PUD_ORDER		(PUD_SHIFT - PAGE_SHIFT)
+
+/* Memory of a device */
+#define RANGE_DEV_BYTES		(64UL << 20)
+#define RANGE_DEV_PAGES		(RANGE_DEV_BYTES >> PAGE_SHIFT)
+
+/* Entries before and behind the array of a call, to see whether it keeps to it */
+#define RANGE_SLACK		1024
+#define RANGE_CANARY		((unsigned long)0x5a5a5a5a5a5a5a5aULL)
+
+#define RANGE_WAIT		(5 * HZ)
+
+static unsigned long long coherent;
+module_param(coherent, ullong, 0400);
+MODULE_PARM_DESC(coherent,
+		 "physical address of 128 MiB kept from the kernel (memmap=), for devices 2 and 3");
+
+/**
+ * struct range_dev - one device, which is an owner
+ * @misc: its node
+ * @name: of the node
+ * @lock: @used and @fail
+ * @change: serializes taking memory away and giving it back
+ * @up: has memory
+ * @fail: so many allocations are to fail
+ * @pgmap: its memory
+ * @first: pfn of its memory
+ * @used: which of its pages are allocated
+ * @storage: where device private pages keep their bytes, by index
+ */
+struct range_dev {
+	struct miscdevice misc;
+	char name[16];
+	spinlock_t lock;
+	struct mutex change;
+	bool up;
+	unsigned int fail;
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
+	struct dev_pagemap pgmap;
+	unsigned long first;
+	unsigned long *used;
+	struct page **storage;
+#endif
+};
+
+static struct range_dev range_devs[HMM_RANGE_DEVICES];
+
+/**
+ * struct range_file - one open file
+ * @dev: the device
+ * @mm: of whoever opened it; a reference to the struct, not to its users
+ * @lock: @act, @last and @huge
+ * @act: what the fault handler of a mapping is to do
+ * @dropped: index of the page for whose sake mmap_lock was dropped last, plus 1
+ * @last: the call that ended last
+ * @pages: pages of mappings, by index
+ * @huge: the memory of HMM_RANGE_MAP_PMD
+ * @hold: HMM_RANGE_HOLD_* at which to stop
+ * @held: someone has stopped
+ * @go: and may go on
+ */
+struct range_file {
+	struct range_dev *dev;
+	struct mm_struct *mm;
+	struct mutex lock;
+	struct hmm_range_act act;
+	pgoff_t dropped;
+	struct hmm_range_call last;
+	struct xarray pages;
+	struct page *huge;
+	atomic_t hold;
+	struct completion held;
+	struct completion go;
+};
+
+static void range_stop(struct range_file *rf)
+{
+	complete(&rf->held);
+	wait_for_completion_timeout(&rf->go, RANGE_WAIT);
+}
+
+static void range_stop_at(struct range_file *rf, int point)
+{
+	if (atomic_fetch_andnot(point, &rf->hold) & point)
+		range_stop(rf);
+}
+
+/* An owner is the address of a device; user space knows it by number */
+static bool range_owner(s32 number, void **owner)
+{
+	if (number < HMM_RANGE_NOBODY || number >= HMM_RANGE_DEVICES)
+		return false;
+	*owner = number == HMM_RANGE_NOBODY ? NULL : &range_devs[number];
+	return true;
+}
+
+/* Counting what hmm_range_fault() calls, for one caller at a time */
+
+static struct {
+	struct mutex lock;
+	bool works;
+	struct task_struct *task;
+	unsigned long at;
+	u64 calls;
+	u64 walks;
+	u64 visits;
+} range_count = { .lock = __MUTEX_INITIALIZER(range_count.lock) };
+
+#ifdef CONFIG_KPROBES
+
+static unsigned long range_arg(struct pt_regs *regs, unsigned int n)
+{
+#ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
+	return regs_get_kernel_argument(regs, n);
+#else
+	return 0;
+#endif
+}
+
+/* handle_mm_fault(vma, address, ...): the walk has come to address */
+static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
+{
+	unsigned long addr = range_arg(regs, 1);
+
+	if (READ_ONCE(range_count.task) != current)
+		return 0;
+	range_count.calls++;
+	if (addr > range_count.at)
+		range_count.visits += (addr - range_count.at) >> PAGE_SHIFT;
+	range_count.at = addr;
+	return 0;
+}
+
+/* walk_page_range(mm, start, ...) */
+static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
+{
+	if (READ_ONCE(range_count.task) != current)
+		return 0;
+	range_count.walks++;
+	range_count.at = range_arg(regs, 1);
+	return 0;
+}
+
+static struct kprobe range_probes[] = {
+	{ .symbol_name = "handle_mm_fault", .pre_handler = range_saw_fault },
+	{ .symbol_name = "walk_page_range", .pre_handler = range_saw_walk },
+};
+
+static void range_count_init(void)
+{
+	if (register_kprobe(&range_probes[0]))
+		return;
+	if (register_kprobe(&range_probes[1]))
+		unregister_kprobe(&range_probes[0]);
+	else
+		range_count.works = true;
+}
+
+static void range_count_exit(void)
+{
+	if (!range_count.works)
+		return;
+	unregister_kprobe(&range_probes[0]);
+	unregister_kprobe(&range_probes[1]);
+}
+
+#else /* !CONFIG_KPROBES */
+static void range_count_init(void) { }
+static void range_count_exit(void) { }
+#endif
+
+static void range_count_begin(unsigned long start)
+{
+	mutex_lock(&range_count.lock);
+	range_count.calls = 0;
+	range_count.walks = 0;
+	range_count.visits = 0;
+	range_count.at = start;
+	WRITE_ONCE(range_count.task, current);
+}
+
+static void range_count_end(struct hmm_range_call *call)
+{
+	WRITE_ONCE(range_count.task, NULL);
+	call->calls = range_count.calls;
+	call->walks = range_count.walks;
+	call->visits = range_count.visits;
+	if (!call->ret && call->end > range_count.at)
+		call->visits += (call->end - range_count.at) >> PAGE_SHIFT;
+	mutex_unlock(&range_count.lock);
+}
+
+/* Device memory */
+
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
+
+static bool range_is_private(const struct range_dev *dev)
+{
+	return dev < &range_devs[2];
+}
+
+static struct range_dev *range_page_dev(struct page *page)
+{
+	return container_of(page_pgmap(page), struct range_dev, pgmap);
+}
+
+static bool range_is_dev_page(struct page *page)
+{
+	return is_device_private_page(page) || is_device_coherent_page(page);
+}
+
+/* Where the bytes of a page are */
+static struct page *range_storage(struct page *page)
+{
+	struct range_dev *dev;
+
+	if (!is_device_private_page(page))
+		return page;
+	dev = range_page_dev(page);
+	return dev->storage[page_to_pfn(page) - dev->first];
+}
+
+static bool range_alloc_fails(struct range_dev *dev)
+{
+	bool fails;
+
+	spin_lock(&dev->lock);
+	fails = dev->fail;
+	if (fails)
+		dev->fail--;
+	spin_unlock(&dev->lock);
+	return fails;
+}
+
+static void range_dev_release(struct range_dev *dev, unsigned long first,
+			      unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = first; i < first + nr; i++) {
+		if (dev->storage[i])
+			__free_page(dev->storage[i]);
+		dev->storage[i] = NULL;
+	}
+	spin_lock(&dev->lock);
+	bitmap_clear(dev->used, first, nr);
+	spin_unlock(&dev->lock);
+}
+
+static void range_folio_free(struct folio *folio)
+{
+	struct range_dev *dev = range_page_dev(&folio->page);
+
+	range_dev_release(dev, folio_pfn(folio) - dev->first,
+			  folio_nr_pages(folio));
+}
+
+/* A locked folio of the device; the bytes of a private one are zero */
+static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
+{
+	unsigned long i, first, nr = 1UL << order;
+	struct folio *folio;
+
+	if (!READ_ONCE(dev->up) || range_alloc_fails(dev))
+		return NULL;
+
+	spin_lock(&dev->lock);
+	first = bitmap_find_next_zero_area(dev->used, RANGE_DEV_PAGES, 0, nr,
+					   nr - 1);
+	if (first < RANGE_DEV_PAGES)
+		bitmap_set(dev->used, first, nr);
+	spin_unlock(&dev->lock);
+	if (first >= RANGE_DEV_PAGES)
+		return NULL;
+
+	for (i = first; range_is_private(dev) && i < first + nr; i++) {
+		dev->storage[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!dev->storage[i]) {
+			range_dev_release(dev, first, nr);
+			return NULL;
+		}
+	}
+	folio = page_folio(pfn_to_page(dev->first + first));
+	zone_device_folio_init(folio, &dev->pgmap, order);
+	return folio;
+}
+
+/* A locked folio, of the device or of the system */
+static struct folio *range_alloc(struct range_dev *to, struct page *from,
+				 unsigned int order)
+{
+	struct folio *folio;
+
+	if (to)
+		return range_dev_alloc(to, order);
+	if (from && range_is_dev_page(from) &&
+	    range_alloc_fails(range_page_dev(from)))
+		return NULL;
+	folio = folio_alloc(GFP_HIGHUSER_MOVABLE, order);
+	if (folio)
+		folio_lock(folio);
+	return folio;
+}
+
+/* Fill @folio with the bytes of @from and the pages behind it; zeroes if NULL */
+static void range_fill(struct folio *folio, struct page *from)
+{
+	unsigned long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		struct page *to = range_storage(folio_page(folio, i));
+
+		if (from)
+			copy_highpage(to, range_storage(from + i));
+		else
+			clear_highpage(to);
+	}
+}
+
+static bool range_give(struct range_dev *to, struct page *from,
+		       unsigned long *dst, unsigned int order)
+{
+	struct folio *folio = range_alloc(to, from, order);
+
+	if (!folio)
+		return false;
+	range_fill(folio, from);
+	*dst = migrate_pfn(folio_pfn(folio));
+	if (order)
+		*dst |= MIGRATE_PFN_COMPOUND;
+	return true;
+}
+
+/* Give @nr pages a destination as large as they come, or else single pages */
+static void range_give_all(struct range_dev *to, const unsigned long *src,
+			   unsigned long *dst, unsigned long nr)
+{
+	unsigned long i, j, step;
+
+	for (i = 0; i < nr; i += step) {
+		struct page *from = migrate_pfn_to_page(src[i]);
+		bool large = src[i] & MIGRATE_PFN_COMPOUND;
+
+		step = large ? min(RANGE_PMD_NR, nr - i) : 1;
+		if (!(src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (range_give(to, from, dst + i, large ? RANGE_PMD_ORDER : 0) ||
+		    !large)
+			continue;
+		for (j = 0; j < step; j++)
+			range_give(to, from ? from + j : NULL, dst + i + j, 0);
+	}
+}
+
+/* The CPU touched device private memory: bring it home */
+static vm_fault_t range_migrate_to_ram(struct vm_fault *vmf)
+{
+	unsigned int order = vmf->pte ? 0 : folio_order(page_folio(vmf->page));
+	unsigned long nr = 1UL << order;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.start = ALIGN_DOWN(vmf->address, PAGE_SIZE << order),
+		.pgmap_owner = range_page_dev(vmf->page),
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	vm_fault_t ret = VM_FAULT_OOM;
+
+	args.end = args.start + (PAGE_SIZE << order);
+	if (order)
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
+	args.src = kvcalloc(nr, sizeof(*args.src), GFP_KERNEL);
+	args.dst = kvcalloc(nr, sizeof(*args.dst), GFP_KERNEL);
+	if (!args.src || !args.dst)
+		goto free;
+	if (migrate_vma_setup(&args)) {
+		ret = VM_FAULT_SIGBUS;
+		goto free;
+	}
+	range_give_all(NULL, args.src, args.dst, nr);
+	if (!args.cpages || memchr_inv(args.dst, 0, nr * sizeof(*args.dst)))
+		ret = 0;
+	migrate_vma_pages(&args);
+	migrate_vma_finalize(&args);
+free:
+	kvfree(args.src);
+	kvfree(args.dst);
+	return ret;
+}
+
+static void range_folio_split(struct folio *head, struct folio *tail)
+{
+	if (!tail)
+		return;
+	tail->pgmap = head->pgmap;
+	tail->page.mapping = head->page.mapping;
+}
+
+static const struct dev_pagemap_ops range_ops = {
+	.folio_free = range_folio_free,
+	.migrate_to_ram = range_migrate_to_ram,
+	.folio_split = range_folio_split,
+};
+
+static const struct dev_pagemap_ops range_ops_no_free = {
+	.migrate_to_ram = range_migrate_to_ram,
+};
+
+static const struct dev_pagemap_ops range_ops_no_ram = {
+	.folio_free = range_folio_free,
+};
+
+static int range_dev_place(struct range_dev *dev)
+{
+	struct range *range = &dev->pgmap.range;
+	struct resource *res;
+
+	if (range_is_private(dev)) {
+		res = request_free_mem_region(&iomem_resource, RANGE_DEV_BYTES,
+					      dev->name);
+		if (IS_ERR(res))
+			return PTR_ERR(res);
+		range->start = res->start;
+		dev->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	} else {
+		if (!coherent || !IS_ALIGNED(coherent, RANGE_DEV_BYTES))
+			return -ENODEV;
+		range->start = coherent + (dev - &range_devs[2]) * RANGE_DEV_BYTES;
+		dev->pgmap.type = MEMORY_DEVICE_COHERENT;
+	}
+	range->end = range->start + RANGE_DEV_BYTES - 1;
+	return 0;
+}
+
+static void range_dev_displace(struct range_dev *dev)
+{
+	if (range_is_private(dev))
+		release_mem_region(dev->pgmap.range.start, RANGE_DEV_BYTES);
+}
+
+static int range_dev_add_locked(struct range_dev *dev, u32 lacks)
+{
+	void *addr;
+	int ret;
+
+	if (dev->up)
+		return -EEXIST;
+	memset(&dev->pgmap, 0, sizeof(dev->pgmap));
+	dev->pgmap.nr_range = 1;
+	dev->pgmap.owner = lacks == HMM_RANGE_LACKS_OWNER ? NULL : dev;
+	dev->pgmap.ops = lacks == HMM_RANGE_LACKS_FREE ? &range_ops_no_free :
+			 lacks == HMM_RANGE_LACKS_RAM ? &range_ops_no_ram :
+			 lacks == HMM_RANGE_LACKS_OPS ? NULL : &range_ops;
+	ret = range_dev_place(dev);
+	if (ret)
+		return ret;
+
+	addr = memremap_pages(&dev->pgmap, numa_node_id());
+	if (IS_ERR(addr)) {
+		range_dev_displace(dev);
+		return PTR_ERR(addr);
+	}
+	dev->first = PHYS_PFN(dev->pgmap.range.start);
+	if (lacks) {
+		memunmap_pages(&dev->pgmap);
+		range_dev_displace(dev);
+		return 0;
+	}
+	WRITE_ONCE(dev->up, true);
+	return 0;
+}
+
+static int range_dev_add(struct range_dev *dev, u32 lacks)
+{
+	int ret;
+
+	if (lacks > HMM_RANGE_LACKS_OPS)
+		return -EINVAL;
+	mutex_lock(&dev->change);
+	ret = range_dev_add_locked(dev, lacks);
+	mutex_unlock(&dev->change);
+	return ret;
+}
+
+/* Bring home whatever the device holds */
+static int range_dev_evict(struct range_dev *dev)
+{
+	unsigned long *src, *dst;
+	int ret = 0;
+
+	src = kvcalloc(RANGE_DEV_PAGES, sizeof(*src), GFP_KERNEL);
+	dst = kvcalloc(RANGE_DEV_PAGES, sizeof(*dst), GFP_KERNEL);
+	if (!src || !dst) {
+		ret = -ENOMEM;
+		goto free;
+	}
+	migrate_device_range(src, dev->first, RANGE_DEV_PAGES);
+	range_give_all(NULL, src, dst, RANGE_DEV_PAGES);
+	migrate_device_pages(src, dst, RANGE_DEV_PAGES);
+	migrate_device_finalize(src, dst, RANGE_DEV_PAGES);
+free:
+	kvfree(src);
+	kvfree(dst);
+	return ret;
+}
+
+/* memunmap_pages() waits for the last page, so see first that none is left */
+static int range_dev_remove_locked(struct range_dev *dev)
+{
+	int ret = 0, tries;
+
+	if (!dev->up)
+		return -ENODEV;
+	WRITE_ONCE(dev->up, false);
+	for (tries = 0; tries < 100; tries++) {
+		if (bitmap_empty(dev->used, RANGE_DEV_PAGES)) {
+			memunmap_pages(&dev->pgmap);
+			range_dev_displace(dev);
+			return 0;
+		}
+		ret = range_dev_evict(dev);
+		if (ret)
+			break;
+		msleep(tries ? 20 : 0);
+	}
+	WRITE_ONCE(dev->up, true);
+	return ret ?: -EBUSY;
+}
+
+static int range_dev_remove(struct range_dev *dev)
+{
+	int ret;
+
+	mutex_lock(&dev->change);
+	ret = range_dev_remove_locked(dev);
+	mutex_unlock(&dev->change);
+	return ret;
+}
+
+static int range_dev_init(struct range_dev *dev)
+{
+	int ret;
+
+	dev->used = bitmap_zalloc(RANGE_DEV_PAGES, GFP_KERNEL);
+	dev->storage = vzalloc(array_size(RANGE_DEV_PAGES, sizeof(*dev->storage)));
+	if (!dev->used || !dev->storage)
+		return -ENOMEM;
+	ret = range_dev_add(dev, 0);
+	if (ret && (ret != -ENODEV || range_is_private(dev)))
+		pr_warn("%s is without memory: %d\n", dev->name, ret);
+	return 0;
+}
+
+static void range_dev_exit(struct range_dev *dev)
+{
+	/* Pages that will not go keep their device; better a leak than a crash */
+	while (range_dev_remove(dev) == -EBUSY)
+		pr_warn("%s: waiting for pages in use\n", dev->name);
+	bitmap_free(dev->used);
+	vfree(dev->storage);
+}
+
+static void range_dev_info(const struct range_dev *dev,
+			   struct hmm_range_info *info)
+{
+	unsigned int i = dev - range_devs;
+
+	if (!dev->up)
+		return;
+	info->dev[i].first = dev->first;
+	info->dev[i].nr = RANGE_DEV_PAGES;
+}
+
+static int range_exclusive(struct range_dev *dev, unsigned long addr)
+{
+	struct folio *folio;
+	struct page *page;
+
+	mmap_read_lock(current->mm);
+	page = make_device_exclusive(current->mm, addr, dev, &folio);
+	mmap_read_unlock(current->mm);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+	folio_unlock(folio);
+	folio_put(folio);
+	return 0;
+}
+
+#else /* !CONFIG_DEVICE_PRIVATE */
+
+static struct page *range_storage(struct page *page)
+{
+	return page;
+}
+
+static int range_dev_add(struct range_dev *dev, u32 lacks)
+{
+	return -ENODEV;
+}
+
+static int range_dev_remove(struct range_dev *dev)
+{
+	return -ENODEV;
+}
+
+static int range_dev_init(struct range_dev *dev)
+{
+	return 0;
+}
+
+static void range_dev_exit(struct range_dev *dev)
+{
+}
+
+static void range_dev_info(const struct range_dev *dev,
+			   struct hmm_range_info *info)
+{
+}
+
+static int range_exclusive(struct range_dev *dev, unsigned long addr)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif /* CONFIG_DEVICE_PRIVATE */
+
+/**
+ * struct range_watch - a notifier, and what it does to a call under way
+ * @notifier: the notifier
+ * @lock: the driver's lock: held to change @notifier's sequence, and to use
+ *	answers after mmu_interval_read_retry()
+ * @rf: who calls
+ * @range: the call's range, or NULL
+ * @cleared: whose sticky bit was cleared, by index; NULL not to clear any
+ * @invalidations: how often it was called
+ */
+struct range_watch {
+	struct mmu_interval_notifier notifier;
+	struct mutex lock;
+	struct range_file *rf;
+	struct hmm_range *range;
+	unsigned long *cleared;
+	unsigned int invalidations;
+};
+
+/* From the end, to meet a walk that comes from the beginning */
+static void range_clear_sticky(struct range_watch *watch, unsigned long start,
+			       unsigned long end)
+{
+	struct hmm_range *range = watch->range;
+	unsigned long addr;
+
+	start = max(start, range->start);
+	for (addr = min(end, range->end); addr > start; addr -= PAGE_SIZE) {
+		unsigned long i = (addr - PAGE_SIZE - range->start) >> PAGE_SHIFT;
+
+		if (!(READ_ONCE(range->hmm_pfns[i]) & HMM_PFN_DMA_MAPPED))
+			continue;
+		range->hmm_pfns[i] &= ~HMM_PFN_DMA_MAPPED;
+		__set_bit(i, watch->cleared);
+	}
+}
+
+static bool range_invalidate(struct mmu_interval_notifier *notifier,
+			     const struct mmu_notifier_range *event,
+			     unsigned long seq)
+{
+	struct range_watch *watch = container_of(notifier, struct range_watch,
+						 notifier);
+
+	if (mmu_notifier_range_blockable(event))
+		mutex_lock(&watch->lock);
+	else if (!mutex_trylock(&watch->lock))
+		return false;
+	mmu_interval_set_seq(notifier, seq);
+	watch->invalidations++;
+	if (watch->cleared)
+		range_clear_sticky(watch, event->start, event->end);
+	mutex_unlock(&watch->lock);
+
+	if (event->event == MMU_NOTIFY_CLEAR &&
+	    mmu_notifier_range_blockable(event))
+		range_stop_at(watch->rf, HMM_RANGE_HOLD_UNMAP);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops range_notifier_ops = {
+	.invalidate = range_invalidate,
+};
+
+static void range_access_page(unsigned long entry, u64 *data, bool write)
+{
+	struct page *page = hmm_pfn_to_page(entry);
+	void *p = kmap_local_page(range_storage(page));
+
+	if (write)
+		memcpy(p, data, sizeof(*data));
+	else
+		memcpy(data, p, sizeof(*data));
+	kunmap_local(p);
+	if (write)
+		set_page_dirty(page);
+}
+
+/* What a device does: use the answers, while they are known to hold */
+static void range_access(struct range_watch *watch, struct hmm_range_call *call,
+			 u64 *data, unsigned long nr)
+{
+	unsigned long *entries = watch->range->hmm_pfns;
+	unsigned long i;
+
+	mutex_lock(&watch->lock);
+	call->stale = mmu_interval_read_retry(&watch->notifier,
+					      watch->range->notifier_seq);
+	for (i = 0; data && !call->stale && i < nr; i++) {
+		if (!(entries[i] & HMM_PFN_VALID))
+			continue;
+		if (!(call->flags & HMM_RANGE_WRITE))
+			range_access_page(entries[i], &data[i], false);
+		else if (entries[i] & HMM_PFN_WRITE)
+			range_access_page(entries[i], &data[i], true);
+	}
+	mutex_unlock(&watch->lock);
+}
+
+static int range_fault(struct hmm_range *range, const struct hmm_range_call *call)
+{
+	struct mm_struct *mm = range->notifier->mm;
+	int ret;
+
+	if (call->flags & HMM_RANGE_UNLOCKED)
+		return hmm_range_fault_unlocked_timeout(range,
+				msecs_to_jiffies(call->timeout_ms));
+
+	range->notifier_seq = mmu_interval_read_begin(range->notifier);
+	if (call->flags & HMM_RANGE_STALE)
+		range->notifier_seq -= 2;
+	mmap_read_lock(mm);
+	ret = hmm_range_fault(range);
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/* The call itself, and all there is to see of it */
+static void range_measure(struct hmm_range *range, struct hmm_range_call *call)
+{
+	bool count = (call->flags & HMM_RANGE_COUNT) && range_count.works;
+	unsigned long before;
+	ktime_t begin;
+
+	if (count)
+		range_count_begin(range->start);
+	before = current->min_flt + current->maj_flt;
+	begin = ktime_get();
+	call->ret = range_fault(range, call);
+	call->ns = ktime_to_ns(ktime_sub(ktime_get(), begin));
+	call->faults = current->min_flt + current->maj_flt - before;
+	if (count)
+		range_count_end(call);
+}
+
+static void range_count_lost(const struct range_watch *watch,
+			     struct hmm_range_call *call, unsigned long nr)
+{
+	unsigned long i;
+
+	for_each_set_bit(i, watch->cleared, nr) {
+		call->cleared++;
+		if (watch->range->hmm_pfns[i] & HMM_PFN_DMA_MAPPED)
+			call->lost++;
+	}
+}
+
+static void range_watch_init(struct range_watch *watch, struct range_file *rf)
+{
+	mutex_init(&watch->lock);
+	watch->rf = rf;
+}
+
+static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
+			      struct hmm_range *range,
+			      struct hmm_range_call *call, u64 *data)
+{
+	struct range_watch watch = { .range = range };
+	unsigned long start = call->interval_start;
+	unsigned long len = call->interval_len;
+	int ret;
+
+	if (!len) {
+		start = range->start & PAGE_MASK;
+		len = range->end > range->start ?
+		      PAGE_ALIGN(range->end) - start : PAGE_SIZE;
+	}
+	range_watch_init(&watch, rf);
+	if (call->flags & HMM_RANGE_STICKY) {
+		watch.cleared = bitmap_zalloc(call->nr, GFP_KERNEL);
+		if (!watch.cleared)
+			return -ENOMEM;
+	}
+	ret = mmu_interval_notifier_insert(&watch.notifier, mm, start, len,
+					   &range_notifier_ops);
+	if (ret)
+		goto free;
+	range->notifier = &watch.notifier;
+	range_measure(range, call);
+	if (!call->ret)
+		range_access(&watch, call, data,
+			     (range->end - range->start) >> PAGE_SHIFT);
+	mmu_interval_notifier_remove(&watch.notifier);
+	call->invalidations = watch.invalidations;
+	if (watch.cleared)
+		range_count_lost(&watch, call, call->nr);
+free:
+	bitmap_free(watch.cleared);
+	return ret;
+}
+
+static int range_call_mm(struct range_file *rf, struct hmm_range *range,
+			 struct hmm_range_call *call, u64 *data)
+{
+	struct mm_struct *mm = current->mm;
+	int ret;
+
+	if (call->flags & HMM_RANGE_OPENER)
+		mm = rf->mm;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+	ret = range_call_watched(rf, mm, range, call, data);
+	mmput(mm);
+	return ret;
+}
+
+/* An array of unsigned longs is u64s to user space */
+static int range_get_longs(unsigned long *to, u64 from, unsigned long nr)
+{
+	u64 __user *user = u64_to_user_ptr(from);
+	unsigned long i;
+	u64 value;
+
+	for (i = 0; i < nr; i++) {
+		if (copy_from_user(&value, user + i, sizeof(value)))
+			return -EFAULT;
+		to[i] = value;
+	}
+	return 0;
+}
+
+static int range_put_longs(u64 to, const unsigned long *from, unsigned long nr)
+{
+	u64 __user *user = u64_to_user_ptr(to);
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		u64 value = from[i];
+
+		if (copy_to_user(user + i, &value, sizeof(value)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static u32 range_overrun(const unsigned long *all, unsigned long nr)
+{
+	unsigned long i;
+	u32 found = 0;
+
+	for (i = 0; i < RANGE_SLACK; i++) {
+		found += all[i] != RANGE_CANARY;
+		found += all[RANGE_SLACK + nr + i] != RANGE_CANARY;
+	}
+	return found;
+}
+
+/* Whether no call, right or wrong, can leave the array */
+static bool range_call_fits(const struct hmm_range_call *call)
+{
+	if (call->start != (unsigned long)call->start ||
+	    call->end != (unsigned long)call->end ||
+	    call->interval_start != (unsigned long)call->interval_start ||
+	    call->interval_len != (unsigned long)call->interval_len)
+		return false;
+	if (!call->nr || call->nr > HMM_RANGE_MAX)
+		return false;
+	if (call->end <= call->start)
+		return true;
+	return (call->end - call->start - 1) >> PAGE_SHIFT < call->nr &&
+	       PAGE_ALIGN((unsigned long)call->end) >= call->end;
+}
+
+static int range_call_arrays(struct range_file *rf, struct hmm_range_call *call,
+			     unsigned long *all, u64 *data)
+{
+	u64 __user *user = u64_to_user_ptr(call->data);
+	unsigned long *entries = all + RANGE_SLACK;
+	struct hmm_range range = {
+		.start = call->start,
+		.end = call->end,
+		.hmm_pfns = entries,
+		.default_flags = call->default_flags,
+		.pfn_flags_mask = call->pfn_flags_mask,
+	};
+	int ret;
+
+	if (!range_owner(call->owner, &range.dev_private_owner))
+		return -EINVAL;
+	ret = range_get_longs(entries, call->entries, call->nr);
+	if (!ret && data && copy_from_user(data, user, call->nr * sizeof(*data)))
+		ret = -EFAULT;
+	if (!ret)
+		ret = range_call_mm(rf, &range, call, data);
+	if (ret)
+		return ret;
+
+	call->overrun = range_overrun(all, call->nr);
+	mutex_lock(&rf->lock);
+	rf->last = *call;
+	mutex_unlock(&rf->lock);
+	if (data && copy_to_user(user, data, call->nr * sizeof(*data)))
+		return -EFAULT;
+	return range_put_longs(call->entries, entries, call->nr);
+}
+
+static int range_call(struct range_file *rf, struct hmm_range_call *call)
+{
+	unsigned long i, total;
+	unsigned long *all;
+	u64 *data = NULL;
+	int ret = -ENOMEM;
+
+	call->ret = 0;
+	memset(&call->stale, 0,
+	       sizeof(*call) - offsetof(struct hmm_range_call, stale));
+	if (!range_call_fits(call))
+		return -EINVAL;
+
+	total = call->nr + 2 * RANGE_SLACK;
+	all = kvmalloc_array(total, sizeof(*all), GFP_KERNEL);
+	if (!all)
+		return -ENOMEM;
+	for (i = 0; i < total; i++)
+		all[i] = RANGE_CANARY;
+	if (call->flags & (HMM_RANGE_READ | HMM_RANGE_WRITE)) {
+		data = kvcalloc(call->nr, sizeof(*data), GFP_KERNEL);
+		if (!data)
+			goto free;
+	}
+	ret = range_call_arrays(rf, call, all, data);
+free:
+	kvfree(data);
+	kvfree(all);
+	return ret;
+}
+
+/* migrate_vma_setup() and what follows */
+
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
+
+static void range_give_wanted(struct range_dev *to, const unsigned long *src,
+			      unsigned long *dst, const u8 *want,
+			      unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr; i++)
+		if (want[i])
+			range_give(to, migrate_pfn_to_page(src[i]), dst + i, 0);
+}
+
+/* @raw gets src[] as user space is to see it; NULL to collect and put back */
+static int range_migrate_locked(struct range_file *rf, struct migrate_vma *args,
+				struct hmm_range_migrate *cmd, const u8 *want,
+				unsigned long *raw)
+{
+	struct range_dev *to = cmd->to == HMM_RANGE_TO_DEVICE ? rf->dev : NULL;
+	size_t bytes = cmd->nr * sizeof(*raw);
+	int ret;
+
+	args->vma = vma_lookup(current->mm, args->start);
+	ret = migrate_vma_setup(args);
+	cmd->npages = args->npages;
+	cmd->cpages = args->cpages;
+	memcpy(raw, args->src, bytes);
+	if (ret)
+		return ret;
+	range_stop_at(rf, HMM_RANGE_HOLD_MIGRATE);
+
+	if (cmd->to == HMM_RANGE_TO_NOWHERE) {
+		migrate_vma_pages(args);
+	} else {
+		if (want)
+			range_give_wanted(to, args->src, args->dst, want, cmd->nr);
+		else
+			range_give_all(to, args->src, args->dst, cmd->nr);
+		migrate_vma_pages(args);
+		memcpy(raw, args->src, bytes);
+	}
+	migrate_vma_finalize(args);
+	return 0;
+}
+
+static int range_migrate_watched(struct range_file *rf, struct migrate_vma *args,
+				 struct hmm_range_migrate *cmd, const u8 *want,
+				 unsigned long *raw)
+{
+	struct range_watch watch = { };
+	int ret;
+
+	range_watch_init(&watch, rf);
+	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
+					   args->start, args->end - args->start,
+					   &range_notifier_ops);
+	if (ret)
+		return ret;
+	mmap_read_lock(current->mm);
+	ret = range_migrate_locked(rf, args, cmd, want, raw);
+	mmap_read_unlock(current->mm);
+	mmu_interval_notifier_remove(&watch.notifier);
+	return ret;
+}
+
+static int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+{
+	struct migrate_vma args = { .flags = cmd->select };
+	unsigned long *raw;
+	u8 *want = NULL;
+	int ret = -ENOMEM;
+
+	if (cmd->addr != (unsigned long)cmd->addr || !cmd->nr ||
+	    cmd->nr > HMM_RANGE_MAX || cmd->to > HMM_RANGE_TO_SYSTEM ||
+	    check_add_overflow((unsigned long)cmd->addr,
+			       (unsigned long)cmd->nr << PAGE_SHIFT, &args.end) ||
+	    !range_owner(cmd->owner, &args.pgmap_owner))
+		return -EINVAL;
+	args.start = cmd->addr;
+
+	/* Twice the length: an overrun is to show in npages, not as a crash */
+	args.src = kvcalloc(2 * cmd->nr, sizeof(*args.src), GFP_KERNEL);
+	args.dst = kvcalloc(2 * cmd->nr, sizeof(*args.dst), GFP_KERNEL);
+	raw = kvcalloc(cmd->nr, sizeof(*raw), GFP_KERNEL);
+	if (!args.src || !args.dst || !raw)
+		goto free;
+	if (cmd->want) {
+		want = kvcalloc(cmd->nr, sizeof(*want), GFP_KERNEL);
+		if (!want)
+			goto free;
+		ret = -EFAULT;
+		if (copy_from_user(want, u64_to_user_ptr(cmd->want), cmd->nr))
+			goto free;
+	}
+	ret = range_migrate_watched(rf, &args, cmd, want, raw);
+	if (!ret)
+		ret = range_put_longs(cmd->src, raw, cmd->nr);
+free:
+	kvfree(want);
+	kvfree(raw);
+	kvfree(args.dst);
+	kvfree(args.src);
+	return ret;
+}
+
+#else
+
+static int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif
+
+/* Mappings of the device */
+
+/* The page of that index, for as long as the file is open; no reference given */
+static struct page *range_map_page(struct range_file *rf, pgoff_t index)
+{
+	struct page *page;
+
+	mutex_lock(&rf->lock);
+	page = xa_load(&rf->pages, index);
+	if (!page) {
+		page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (page && xa_err(xa_store(&rf->pages, index, page, GFP_KERNEL))) {
+			__free_page(page);
+			page = NULL;
+		}
+	}
+	mutex_unlock(&rf->lock);
+	return page;
+}
+
+static unsigned int range_map_kind(const struct vm_area_struct *vma)
+{
+	return vma->vm_pgoff / (HMM_RANGE_MAP_BYTES >> PAGE_SHIFT);
+}
+
+/* 0 to go on and serve the fault */
+static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
+{
+	struct hmm_range_act act;
+	pgoff_t dropped;
+	bool due;
+
+	mutex_lock(&rf->lock);
+	act = rf->act;
+	rf->act.faults++;
+	due = !act.nth || act.nth == rf->act.faults;
+	dropped = rf->dropped;
+	if (due && act.what == HMM_RANGE_ACT_DROP)
+		rf->dropped = vmf->pgoff + 1;
+	mutex_unlock(&rf->lock);
+	if (!due)
+		return 0;
+
+	switch (act.what) {
+	case HMM_RANGE_ACT_SLEEP:
+		msleep(act.arg);
+		return 0;
+	case HMM_RANGE_ACT_DROP:
+		if (dropped == vmf->pgoff + 1 ||
+		    !fault_flag_allow_retry_first(vmf->flags) ||
+		    (vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+			return 0;
+		release_fault_lock(vmf);
+		return VM_FAULT_RETRY;
+	case HMM_RANGE_ACT_UNMAP:
+		unmap_mapping_range(vmf->vma->vm_file->f_mapping,
+				    (loff_t)(vmf->pgoff ^ 1) << PAGE_SHIFT,
+				    PAGE_SIZE, 1);
+		return 0;
+	case HMM_RANGE_ACT_KILL:
+		send_sig(SIGKILL, current, 1);
+		return 0;
+	case HMM_RANGE_ACT_SIGBUS:
+		return VM_FAULT_SIGBUS;
+	case HMM_RANGE_ACT_OOM:
+		return VM_FAULT_OOM;
+	case HMM_RANGE_ACT_HWPOISON:
+		return VM_FAULT_HWPOISON;
+	case HMM_RANGE_ACT_HOLD:
+		range_stop(rf);
+		return 0;
+	}
+	return 0;
+}
+
+static vm_fault_t range_map_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct range_file *rf = vma->vm_file->private_data;
+	unsigned int kind = range_map_kind(vma);
+	struct page *page;
+	vm_fault_t ret;
+
+	/* Only entries of their own size will do */
+	if (kind == HMM_RANGE_MAP_PMD || kind == HMM_RANGE_MAP_PUD)
+		return VM_FAULT_SIGBUS;
+	ret = range_map_act(vmf, rf);
+	if (ret)
+		return ret;
+	page = range_map_page(rf, vmf->pgoff);
+	if (!page)
+		return VM_FAULT_OOM;
+	if (kind == HMM_RANGE_MAP_PFN)
+		return vmf_insert_pfn(vma, vmf->address, page_to_pfn(page));
+	if (kind == HMM_RANGE_MAP_MIXED && (vmf->pgoff & 1))
+		return vmf_insert_mixed(vma, vmf->address, page_to_pfn(page));
+	get_page(page);
+	vmf->page = page;
+	return 0;
+}
+
+/* Physical addresses where nothing is; entries for them are never followed */
+static struct resource *range_nothing;
+
+static vm_fault_t range_map_pmd(struct vm_fault *vmf, struct range_file *rf)
+{
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+	mutex_lock(&rf->lock);
+	if (!rf->huge)
+		rf->huge = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+				       RANGE_PMD_ORDER);
+	mutex_unlock(&rf->lock);
+	if (!rf->huge)
+		return VM_FAULT_OOM;
+	return vmf_insert_pfn_pmd(vmf, page_to_pfn(rf->huge),
+				  vmf->flags & FAULT_FLAG_WRITE);
+#else
+	return VM_FAULT_FALLBACK;
+#endif
+}
+
+static vm_fault_t range_map_pud(struct vm_fault *vmf)
+{
+#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+	if (!range_nothing)
+		return VM_FAULT_SIGBUS;
+	return vmf_insert_pfn_pud(vmf, PHYS_PFN(ALIGN(range_nothing->start, PUD_SIZE)),
+				  false);
+#else
+	return VM_FAULT_FALLBACK;
+#endif
+}
+
+static vm_fault_t range_map_huge_fault(struct vm_fault *vmf, unsigned int order)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long start = ALIGN_DOWN(vmf->address, PAGE_SIZE << order);
+	unsigned int kind = range_map_kind(vma);
+
+	if (start < vma->vm_start || start + (PAGE_SIZE << order) > vma->vm_end)
+		return VM_FAULT_FALLBACK;
+	if (order == RANGE_PMD_ORDER && kind == HMM_RANGE_MAP_PMD)
+		return range_map_pmd(vmf, vma->vm_file->private_data);
+	if (order == RANGE_PUD_ORDER && kind == HMM_RANGE_MAP_PUD)
+		return range_map_pud(vmf);
+	return VM_FAULT_FALLBACK;
+}
+
+static const struct vm_operations_struct range_vm_ops = {
+	.fault = range_map_fault,
+	.huge_fault = range_map_huge_fault,
+};
+
+static int range_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	unsigned int kind = range_map_kind(vma);
+	unsigned long end = vma->vm_pgoff + vma_pages(vma) - 1;
+
+	if (kind >= HMM_RANGE_MAP_KINDS)
+		return -EINVAL;
+	/* A PUD is larger than the offsets of a kind */
+	if (kind != HMM_RANGE_MAP_PUD &&
+	    end / (HMM_RANGE_MAP_BYTES >> PAGE_SHIFT) != kind)
+		return -EINVAL;
+	if (kind >= HMM_RANGE_MAP_PFN && !(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (kind == HMM_RANGE_MAP_PUD) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EPERM;
+		vm_flags_clear(vma, VM_MAYWRITE);
+	}
+	vm_flags_set(vma, VM_DONTEXPAND);
+	if (kind == HMM_RANGE_MAP_IO)
+		vm_flags_set(vma, VM_IO);
+	else if (kind == HMM_RANGE_MAP_PFN)
+		vm_flags_set(vma, VM_PFNMAP);
+	else if (kind >= HMM_RANGE_MAP_MIXED)
+		vm_flags_set(vma, VM_MIXEDMAP);
+	if (kind >= HMM_RANGE_MAP_PMD)
+		vm_flags_set(vma, VM_HUGEPAGE);
+	vma->vm_ops = &range_vm_ops;
+	return 0;
+}
+
+/* The files */
+
+static int range_open(struct inode *inode, struct file *file)
+{
+	struct miscdevice *misc = file->private_data;
+	struct range_file *rf;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (!current->mm)
+		return -EINVAL;
+	rf = kzalloc_obj(*rf);
+	if (!rf)
+		return -ENOMEM;
+	rf->dev = container_of(misc, struct range_dev, misc);
+	rf->mm = current->mm;
+	mmgrab(rf->mm);
+	mutex_init(&rf->lock);
+	xa_init(&rf->pages);
+	init_completion(&rf->held);
+	init_completion(&rf->go);
+	file->private_data = rf;
+	return 0;
+}
+
+static int range_release(struct inode *inode, struct file *file)
+{
+	struct range_file *rf = file->private_data;
+	unsigned long index;
+	struct page *page;
+
+	xa_for_each(&rf->pages, index, page)
+		put_page(page);
+	xa_destroy(&rf->pages);
+	if (rf->huge)
+		__free_pages(rf->huge, RANGE_PMD_ORDER);
+	mmdrop(rf->mm);
+	kfree(rf);
+	return 0;
+}
+
+static int range_info(void __user *arg)
+{
+	struct hmm_range_info info = {
+		.valid = HMM_PFN_VALID,
+		.write = HMM_PFN_WRITE,
+		.error = HMM_PFN_ERROR,
+		.dma_mapped = HMM_PFN_DMA_MAPPED,
+		.p2pdma = HMM_PFN_P2PDMA,
+		.p2pdma_bus = HMM_PFN_P2PDMA_BUS,
+		.pfn_mask = (unsigned long)~HMM_PFN_FLAGS,
+		.order_mask = hmm_pfn_to_map_order(~0UL),
+		.order_shift = HMM_PFN_ORDER_SHIFT,
+		.page_shift = PAGE_SHIFT,
+		.pmd_order = RANGE_PMD_ORDER,
+		.pud_order = RANGE_PUD_ORDER,
+	};
+	unsigned int i;
+
+	if (range_count.works)
+		info.features |= HMM_RANGE_HAS_COUNTS;
+	if (range_count.works && IS_ENABLED(CONFIG_HAVE_FUNCTION_ARG_ACCESS_API))
+		info.features |= HMM_RANGE_HAS_VISITS;
+	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP))
+		info.features |= HMM_RANGE_HAS_PMD;
+	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && range_nothing)
+		info.features |= HMM_RANGE_HAS_PUD;
+	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL))
+		info.features |= HMM_RANGE_HAS_SPECIAL;
+	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		info.features |= HMM_RANGE_HAS_EXCLUSIVE;
+	for (i = 0; i < HMM_RANGE_DEVICES; i++)
+		range_dev_info(&range_devs[i], &info);
+	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+static int range_ioctl_call(struct range_file *rf, void __user *arg)
+{
+	struct hmm_range_call call;
+	int ret;
+
+	if (copy_from_user(&call, arg, sizeof(call)))
+		return -EFAULT;
+	ret = range_call(rf, &call);
+	if (!ret && copy_to_user(arg, &call, sizeof(call)))
+		ret = -EFAULT;
+	return ret;
+}
+
+static int range_ioctl_last(struct range_file *rf, void __user *arg)
+{
+	struct hmm_range_call call;
+
+	mutex_lock(&rf->lock);
+	call = rf->last;
+	mutex_unlock(&rf->lock);
+	return copy_to_user(arg, &call, sizeof(call)) ? -EFAULT : 0;
+}
+
+static int range_ioctl_migrate(struct range_file *rf, void __user *arg)
+{
+	struct hmm_range_migrate cmd;
+	int ret;
+
+	if (copy_from_user(&cmd, arg, sizeof(cmd)))
+		return -EFAULT;
+	ret = range_migrate(rf, &cmd);
+	if (!ret && copy_to_user(arg, &cmd, sizeof(cmd)))
+		ret = -EFAULT;
+	return ret;
+}
+
+static int range_ioctl_act(struct range_file *rf, void __user *arg)
+{
+	struct hmm_range_act act, was;
+
+	if (copy_from_user(&act, arg, sizeof(act)))
+		return -EFAULT;
+	if (act.what > HMM_RANGE_ACT_HOLD || act.arg > MSEC_PER_SEC)
+		return -EINVAL;
+	if (act.what == HMM_RANGE_ACT_HOLD) {
+		reinit_completion(&rf->held);
+		reinit_completion(&rf->go);
+	}
+	mutex_lock(&rf->lock);
+	was = rf->act;
+	act.faults = 0;
+	rf->act = act;
+	rf->dropped = 0;
+	mutex_unlock(&rf->lock);
+	return copy_to_user(arg, &was, sizeof(was)) ? -EFAULT : 0;
+}
+
+static int range_ioctl_hold(struct range_file *rf, u32 points)
+{
+	if (points & ~(HMM_RANGE_HOLD_UNMAP | HMM_RANGE_HOLD_MIGRATE))
+		return -EINVAL;
+	reinit_completion(&rf->held);
+	reinit_completion(&rf->go);
+	atomic_set(&rf->hold, points);
+	return 0;
+}
+
+static int range_ioctl_wait(struct range_file *rf)
+{
+	long left = wait_for_completion_killable_timeout(&rf->held, RANGE_WAIT);
+
+	if (left < 0)
+		return left;
+	return left ? 0 : -ETIME;
+}
+
+static int range_ioctl_fail(struct range_dev *dev, u32 fail)
+{
+	spin_lock(&dev->lock);
+	dev->fail = fail;
+	spin_unlock(&dev->lock);
+	return 0;
+}
+
+static int range_ioctl_exclusive(struct range_dev *dev, u64 addr)
+{
+	if (addr != (unsigned long)addr)
+		return -EINVAL;
+	return range_exclusive(dev, addr);
+}
+
+static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct range_file *rf = file->private_data;
+	void __user *user = (void __user *)arg;
+	u32 value = 0;
+	u64 addr = 0;
+
+	switch (cmd) {
+	case HMM_RANGE_INFO:
+		return range_info(user);
+	case HMM_RANGE_CALL:
+		return range_ioctl_call(rf, user);
+	case HMM_RANGE_LAST:
+		return range_ioctl_last(rf, user);
+	case HMM_RANGE_MIGRATE:
+		return range_ioctl_migrate(rf, user);
+	case HMM_RANGE_ACT:
+		return range_ioctl_act(rf, user);
+	case HMM_RANGE_WAIT:
+		return range_ioctl_wait(rf);
+	case HMM_RANGE_GO:
+		complete(&rf->go);
+		return 0;
+	case HMM_RANGE_REMOVE:
+		return range_dev_remove(rf->dev);
+	case HMM_RANGE_EXCLUSIVE:
+		if (copy_from_user(&addr, user, sizeof(addr)))
+			return -EFAULT;
+		return range_ioctl_exclusive(rf->dev, addr);
+	case HMM_RANGE_HOLD:
+	case HMM_RANGE_FAIL:
+	case HMM_RANGE_ADD:
+		if (copy_from_user(&value, user, sizeof(value)))
+			return -EFAULT;
+		if (cmd == HMM_RANGE_HOLD)
+			return range_ioctl_hold(rf, value);
+		if (cmd == HMM_RANGE_FAIL)
+			return range_ioctl_fail(rf->dev, value);
+		return range_dev_add(rf->dev, value);
+	}
+	return -ENOTTY;
+}
+
+static const struct file_operations range_fops = {
+	.owner = THIS_MODULE,
+	.open = range_open,
+	.release = range_release,
+	.mmap = range_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
+	.unlocked_ioctl = range_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static void range_nothing_init(void)
+{
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE) && defined(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP)
+	range_nothing = request_free_mem_region(&iomem_resource, 2 * PUD_SIZE,
+						"hmm_range_nothing");
+	if (IS_ERR(range_nothing))
+		range_nothing = NULL;
+#endif
+}
+
+static void range_nothing_exit(void)
+{
+	if (range_nothing)
+		release_mem_region(range_nothing->start,
+				   resource_size(range_nothing));
+}
+
+static int range_setup(struct range_dev *dev)
+{
+	int ret;
+
+	snprintf(dev->name, sizeof(dev->name), "hmm_range%td", dev - range_devs);
+	spin_lock_init(&dev->lock);
+	mutex_init(&dev->change);
+	dev->misc.minor = MISC_DYNAMIC_MINOR;
+	dev->misc.name = dev->name;
+	dev->misc.fops = &range_fops;
+	dev->misc.mode = 0600;
+	ret = range_dev_init(dev);
+	if (!ret)
+		ret = misc_register(&dev->misc);
+	if (ret)
+		range_dev_exit(dev);
+	return ret;
+}
+
+static void range_teardown(struct range_dev *dev)
+{
+	misc_deregister(&dev->misc);
+	range_dev_exit(dev);
+}
+
+static int __init range_init(void)
+{
+	int i, ret;
+
+	range_nothing_init();
+	for (i = 0; i < HMM_RANGE_DEVICES; i++) {
+		ret = range_setup(&range_devs[i]);
+		if (ret)
+			goto undo;
+	}
+	range_count_init();
+	return 0;
+undo:
+	while (i--)
+		range_teardown(&range_devs[i]);
+	range_nothing_exit();
+	return ret;
+}
+
+static void __exit range_exit(void)
+{
+	int i;
+
+	range_count_exit();
+	for (i = 0; i < HMM_RANGE_DEVICES; i++)
+		range_teardown(&range_devs[i]);
+	range_nothing_exit();
+}
+
+module_init(range_init);
+module_exit(range_exit);
+MODULE_DESCRIPTION("hmm_range_fault() with every input and output raw");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * What user space says to lib/test_hmm_range.c.
+ *
+ * Everything is of fixed width and laid out alike on 32 and 64 bit.  Entries of
+ * a range are handed through raw, so their bits differ between the two: ask
+ * HMM_RANGE_INFO where they are.
+ */
+#ifndef _LIB_TEST_HMM_RANGE_UAPI_H
+#define _LIB_TEST_HMM_RANGE_UAPI_H
+
+#include <linux/types.h>
+#include <linux/ioctl.h>
+
+/* /dev/hmm_range0 and 1 have device private memory, 2 and 3 coherent memory */
+#define HMM_RANGE_DEVICES	4
+
+/* The owner that owns nothing */
+#define HMM_RANGE_NOBODY	(-1)
+
+/**
+ * struct hmm_range_info - what the kernel and the devices are like
+ * @valid: HMM_PFN_VALID, which is HMM_PFN_REQ_FAULT, too
+ * @write: HMM_PFN_WRITE, which is HMM_PFN_REQ_WRITE, too
+ * @error: HMM_PFN_ERROR
+ * @dma_mapped: HMM_PFN_DMA_MAPPED
+ * @p2pdma: HMM_PFN_P2PDMA
+ * @p2pdma_bus: HMM_PFN_P2PDMA_BUS
+ * @pfn_mask: the bits of the pfn
+ * @order_mask: the bits of the order
+ * @order_shift: where the order begins
+ * @page_shift: log2 of the page size
+ * @pmd_order: log2 of the pages a PMD maps
+ * @pud_order: log2 of the pages a PUD maps
+ * @features: HMM_RANGE_HAS_*
+ * @dev: pfns of each device's memory; @dev.nr is 0 where it has none
+ */
+struct hmm_range_info {
+	__aligned_u64 valid;
+	__aligned_u64 write;
+	__aligned_u64 error;
+	__aligned_u64 dma_mapped;
+	__aligned_u64 p2pdma;
+	__aligned_u64 p2pdma_bus;
+	__aligned_u64 pfn_mask;
+	__aligned_u64 order_mask;
+	__u32 order_shift;
+	__u32 page_shift;
+	__u32 pmd_order;
+	__u32 pud_order;
+	__aligned_u64 features;
+	struct {
+		__aligned_u64 first;
+		__aligned_u64 nr;
+	} dev[HMM_RANGE_DEVICES];
+};
+
+#define HMM_RANGE_HAS_COUNTS	(1 << 0)	/* HMM_RANGE_COUNT works */
+#define HMM_RANGE_HAS_VISITS	(1 << 1)	/* and tells pages visited */
+#define HMM_RANGE_HAS_PMD	(1 << 2)	/* HMM_RANGE_MAP_PMD works */
+#define HMM_RANGE_HAS_PUD	(1 << 3)	/* HMM_RANGE_MAP_PUD works */
+#define HMM_RANGE_HAS_SPECIAL	(1 << 4)	/* PTEs have a special bit */
+#define HMM_RANGE_HAS_EXCLUSIVE	(1 << 5)	/* HMM_RANGE_EXCLUSIVE works */
+
+/**
+ * struct hmm_range_call - one call of hmm_range_fault()
+ * @start: as in struct hmm_range
+ * @end: as in struct hmm_range
+ * @interval_start: first byte the notifier watches
+ * @interval_len: bytes it watches; 0 for the pages from @start to @end
+ * @default_flags: as in struct hmm_range
+ * @pfn_flags_mask: as in struct hmm_range
+ * @entries: user array of __u64, the entries in and out
+ * @data: user array of __u64, the first bytes of each page answered: read with
+ *	HMM_RANGE_READ, written with HMM_RANGE_WRITE, where the answer allows it
+ * @nr: length of both arrays; must be enough for @start to @end
+ * @timeout_ms: of the unlocked call, in milliseconds
+ * @owner: the device to play, or HMM_RANGE_NOBODY
+ * @flags: HMM_RANGE_UNLOCKED and so on
+ * @ret: out: what the call returned
+ * @stale: out: the notifier had said so already when the call had returned 0;
+ *	@data is then untouched
+ * @faults: out: page faults that ended in success
+ * @calls: out: with HMM_RANGE_COUNT, calls of handle_mm_fault()
+ * @walks: out: with HMM_RANGE_COUNT, calls of walk_page_range()
+ * @visits: out: with HMM_RANGE_COUNT, pages that those walks went over
+ * @ns: out: how long the call took
+ * @invalidations: out: how often the notifier was called meanwhile
+ * @cleared: out: with HMM_RANGE_STICKY, sticky bits cleared by the notifier
+ * @lost: out: and how many of those are set again
+ * @overrun: out: entries outside of the array that were written
+ */
+struct hmm_range_call {
+	__aligned_u64 start;
+	__aligned_u64 end;
+	__aligned_u64 interval_start;
+	__aligned_u64 interval_len;
+	__aligned_u64 default_flags;
+	__aligned_u64 pfn_flags_mask;
+	__aligned_u64 entries;
+	__aligned_u64 data;
+	__u32 nr;
+	__u32 timeout_ms;
+	__s32 owner;
+	__u32 flags;
+	__s32 ret;
+	__u32 stale;
+	__aligned_u64 faults;
+	__aligned_u64 calls;
+	__aligned_u64 walks;
+	__aligned_u64 visits;
+	__aligned_u64 ns;
+	__u32 invalidations;
+	__u32 cleared;
+	__u32 lost;
+	__u32 overrun;
+};
+
+/* Call hmm_range_fault_unlocked_timeout() */
+#define HMM_RANGE_UNLOCKED	(1 << 0)
+/* Read, write @data through the answers, under the lock of the notifier */
+#define HMM_RANGE_READ		(1 << 1)
+#define HMM_RANGE_WRITE		(1 << 2)
+/* Count, by kprobes; calls that count go one by one */
+#define HMM_RANGE_COUNT		(1 << 3)
+/* The notifier clears HMM_PFN_DMA_MAPPED in the entries of what it unmaps */
+#define HMM_RANGE_STICKY	(1 << 4)
+/* Pass a sequence that is over before the call begins */
+#define HMM_RANGE_STALE		(1 << 5)
+/* Work on the mm that opened the device, not on the caller's */
+#define HMM_RANGE_OPENER	(1 << 6)
+
+/* At most so many entries a call */
+#define HMM_RANGE_MAX		(1 << 21)
+
+/**
+ * struct hmm_range_migrate - migrate_vma_setup(), and perhaps the rest of it
+ * @addr: begin of the range
+ * @nr: pages
+ * @src: user array of __u64: out, src[] as set by migrate_vma_setup(), or after
+ *	migrate_vma_pages() where pages were given a destination
+ * @want: user array of __u8, or 0: give just those pages a destination, one by
+ *	one; otherwise all that were selected, as large as they come
+ * @select: MIGRATE_VMA_SELECT_*
+ * @owner: the device to play, or HMM_RANGE_NOBODY
+ * @to: HMM_RANGE_TO_*
+ * @npages: out: as set by migrate_vma_setup()
+ * @cpages: out: as set by migrate_vma_setup()
+ */
+struct hmm_range_migrate {
+	__aligned_u64 addr;
+	__aligned_u64 nr;
+	__aligned_u64 src;
+	__aligned_u64 want;
+	__aligned_u64 select;
+	__s32 owner;
+	__u32 to;
+	__aligned_u64 npages;
+	__aligned_u64 cpages;
+};
+
+/* Leave everything where it is; to this device; to system memory */
+#define HMM_RANGE_TO_NOWHERE	0
+#define HMM_RANGE_TO_DEVICE	1
+#define HMM_RANGE_TO_SYSTEM	2
+
+/**
+ * struct hmm_range_act - what to do, and when
+ * @what: HMM_RANGE_ACT_*
+ * @nth: at that fault in a mapping of this open file, 1 for the next; 0 at each
+ * @arg: milliseconds of HMM_RANGE_ACT_SLEEP
+ * @faults: out: faults served since the last act was set
+ */
+struct hmm_range_act {
+	__u32 what;
+	__u32 nth;
+	__u32 arg;
+	__u32 faults;
+};
+
+#define HMM_RANGE_ACT_NONE	0
+/* Sleep with the locks held */
+#define HMM_RANGE_ACT_SLEEP	1
+/* Once a page: drop mmap_lock and say VM_FAULT_RETRY, where that is allowed */
+#define HMM_RANGE_ACT_DROP	2
+/* Unmap the neighbour: the page whose index differs in bit 0 */
+#define HMM_RANGE_ACT_UNMAP	3
+/* SIGKILL to whoever faults; then serve the fault */
+#define HMM_RANGE_ACT_KILL	4
+/* Fail */
+#define HMM_RANGE_ACT_SIGBUS	5
+#define HMM_RANGE_ACT_OOM	6
+#define HMM_RANGE_ACT_HWPOISON	7
+/* Stop, see HMM_RANGE_HOLD */
+#define HMM_RANGE_ACT_HOLD	8
+
+/* Where a call of this open file stops once until told to go on, see HMM_RANGE_HOLD */
+#define HMM_RANGE_HOLD_UNMAP	(1 << 0)	/* in the notifier, MMU_NOTIFY_CLEAR */
+#define HMM_RANGE_HOLD_MIGRATE	(1 << 1)	/* after migrate_vma_setup() */
+
+/* What memory lacks when HMM_RANGE_ADD brings it back, which must then fail */
+#define HMM_RANGE_LACKS_OWNER	1
+#define HMM_RANGE_LACKS_FREE	2
+#define HMM_RANGE_LACKS_RAM	3
+#define HMM_RANGE_LACKS_OPS	4
+
+#define HMM_RANGE_INFO		_IOR('h', 0x60, struct hmm_range_info)
+#define HMM_RANGE_CALL		_IOWR('h', 0x61, struct hmm_range_call)
+/* The last call that ended, whoever made it; entries are not kept */
+#define HMM_RANGE_LAST		_IOR('h', 0x62, struct hmm_range_call)
+#define HMM_RANGE_MIGRATE	_IOWR('h', 0x63, struct hmm_range_migrate)
+#define HMM_RANGE_ACT		_IOWR('h', 0x64, struct hmm_range_act)
+/* Stop at these points; wait until stopped (-ETIME after 5 s); go on */
+#define HMM_RANGE_HOLD		_IOW('h', 0x65, __u32)
+#define HMM_RANGE_WAIT		_IO('h', 0x66)
+#define HMM_RANGE_GO		_IO('h', 0x67)
+/* Make the page at this address exclusive to the device */
+#define HMM_RANGE_EXCLUSIVE	_IOW('h', 0x68, __u64)
+/* Let the next so many allocations of the device, or for pages of it, fail */
+#define HMM_RANGE_FAIL		_IOW('h', 0x69, __u32)
+/* Take the memory away, bringing home what it holds; give it memory again */
+#define HMM_RANGE_REMOVE	_IO('h', 0x6a)
+#define HMM_RANGE_ADD		_IOW('h', 0x6b, __u32)
+
+/* What a mapping is made of: kind * HMM_RANGE_MAP_BYTES + offset in it */
+#define HMM_RANGE_MAP_BYTES	(1UL << 28)
+#define HMM_RANGE_MAP_PAGES	0	/* plain pages */
+#define HMM_RANGE_MAP_IO	1	/* the same in a VM_IO mapping */
+#define HMM_RANGE_MAP_PFN	2	/* pfns in a VM_PFNMAP mapping */
+#define HMM_RANGE_MAP_MIXED	3	/* even pages plain, odd ones special */
+#define HMM_RANGE_MAP_PMD	4	/* special PMDs in a VM_MIXEDMAP mapping */
+#define HMM_RANGE_MAP_PUD	5	/* special PUDs; must not be touched */
+#define HMM_RANGE_MAP_KINDS	6
+
+#endif /* _LIB_TEST_HMM_RANGE_UAPI_H */
