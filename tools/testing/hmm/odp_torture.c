@@ -34,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,7 +100,8 @@ static struct {
 	unsigned int seconds;
 	size_t size;
 	uint64_t seed;
-} opt = { "rxe0", -1, 10, 64UL << 20, 0 };
+	const char *swap;	/* to be preferred in the storm, or NULL */
+} opt = { "rxe0", -1, 10, 64UL << 20, 0, NULL };
 
 static struct ibv_context *ctx;
 static struct ibv_pd *pd;
@@ -332,28 +334,31 @@ static void device_open(void)
 
 static struct ibv_qp *qp_create(struct ibv_cq *cq)
 {
-	struct ibv_qp_init_attr attr = {
+	struct ibv_qp_init_attr_ex attr = {
 		.send_cq = cq,
 		.recv_cq = cq,
 		.cap = { .max_send_wr = 64, .max_recv_wr = 1,
 			 .max_send_sge = 1, .max_recv_sge = 1 },
 		.qp_type = IBV_QPT_RC,
+		.pd = pd,
+		.comp_mask = IBV_QP_INIT_ATTR_PD |
+			     IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
+		.send_ops_flags = IBV_QP_EX_WITH_RDMA_WRITE |
+				  IBV_QP_EX_WITH_RDMA_READ |
+				  IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD |
+				  IBV_QP_EX_WITH_ATOMIC_CMP_AND_SWP |
+				  IBV_QP_EX_WITH_ATOMIC_WRITE,
 	};
-	struct ibv_qp *qp = ibv_create_qp(pd, &attr);
+	struct ibv_qp *qp = ibv_create_qp_ex(ctx, &attr);
 
 	if (!qp)
 		die("queue pair");
 	return qp;
 }
 
-static void qp_to_reset_and_init(struct ibv_qp *qp)
+static void qp_to_init(struct ibv_qp *qp)
 {
-	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RESET };
-
-	if (ibv_modify_qp(qp, &attr, IBV_QP_STATE))
-		die("queue pair to RESET");
-
-	attr = (struct ibv_qp_attr) {
+	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_INIT,
 		.port_num = 1,
 		.qp_access_flags = ALL_ACCESS,
@@ -397,21 +402,7 @@ static void qp_to_rts(struct ibv_qp *qp, struct ibv_qp *peer)
 		die("queue pair to RTS");
 }
 
-/* Also brings a link back that a refused request has broken. */
 static void link_up(struct link *l)
-{
-	struct ibv_wc wc;
-
-	qp_to_reset_and_init(l->req);
-	qp_to_reset_and_init(l->resp);
-	while (ibv_poll_cq(l->cq, 1, &wc) > 0)
-		;
-	l->posted = 0;
-	qp_to_rts(l->resp, l->req);
-	qp_to_rts(l->req, l->resp);
-}
-
-static void link_init(struct link *l)
 {
 	l->cq = ibv_create_cq(ctx, 128, NULL, NULL, 0);
 	if (!l->cq)
@@ -419,6 +410,31 @@ static void link_init(struct link *l)
 	l->req = qp_create(l->cq);
 	l->resp = qp_create(l->cq);
 	l->posted = 0;
+	qp_to_init(l->req);
+	qp_to_init(l->resp);
+	qp_to_rts(l->resp, l->req);
+	qp_to_rts(l->req, l->resp);
+}
+
+static void link_down(struct link *l)
+{
+	ibv_destroy_qp(l->req);
+	ibv_destroy_qp(l->resp);
+	ibv_destroy_cq(l->cq);
+}
+
+/*
+ * After a refusal. Through RESET it would go, too, but what is still at work
+ * in rxe may put a queue pair that has just been reset into ERROR again.
+ */
+static void link_again(struct link *l)
+{
+	link_down(l);
+	link_up(l);
+}
+
+static void link_init(struct link *l)
+{
 	l->wire = map_aligned(2 * WIRE);
 	l->wire_mr = reg(l->wire, 2 * WIRE, IBV_ACCESS_LOCAL_WRITE);
 	if (!l->wire_mr)
@@ -428,9 +444,7 @@ static void link_init(struct link *l)
 
 static void link_exit(struct link *l)
 {
-	ibv_destroy_qp(l->req);
-	ibv_destroy_qp(l->resp);
-	ibv_destroy_cq(l->cq);
+	link_down(l);
 	ibv_dereg_mr(l->wire_mr);
 	munmap(l->wire, 2 * WIRE);
 }
@@ -495,6 +509,20 @@ static void post_atomic(struct link *l, enum ibv_wr_opcode opcode,
 	post(l, &wr, result, 8);
 }
 
+static void post_atomic_write(struct link *l, uint64_t remote, uint32_t rkey,
+			      const void *value)
+{
+	struct ibv_qp_ex *qpx = ibv_qp_to_qp_ex(l->req);
+
+	ibv_wr_start(qpx);
+	qpx->wr_flags = IBV_SEND_SIGNALED;
+	ibv_wr_atomic_write(qpx, rkey, remote, value);
+	errno = ibv_wr_complete(qpx);
+	if (errno)
+		die("post an atomic WRITE");
+	l->posted++;
+}
+
 /* Waits for all that is posted; returns the first error. */
 static enum ibv_wc_status wait_posted(struct link *l)
 {
@@ -531,7 +559,7 @@ static bool flush(struct link *l)
 	if (wr_failed++ < 5)
 		fprintf(stderr, "odp_torture: a request failed: %s\n",
 			ibv_wc_status_str(status));
-	link_up(l);
+	link_again(l);
 	return false;
 }
 
@@ -637,15 +665,26 @@ static bool one_atomic(struct link *l, struct area *a, struct rng *rng,
 	return !check((uint8_t *)&got, (uint8_t *)&old, 8);
 }
 
+static void one_atomic_write(struct link *l, struct area *a, struct rng *rng,
+			     size_t at)
+{
+	fill(rng, a->shadow + at, 8);
+	post_atomic_write(l, (uintptr_t)a->mem + at, a->mr->rkey,
+			  a->shadow + at);
+	if (flush(l))
+		atomics_done++;
+}
+
 /* Every aligned offset of two pages; the pages are taken away in between. */
 static void check_atomics(struct link *l, struct area *a, struct rng *rng)
 {
 	unsigned long wrong = bytes_wrong, failed = wr_failed;
 	int nr = 0;
 
-	for (size_t at = 0; at < 2 * PAGE; at += 8, nr += 3) {
+	for (size_t at = 0; at < 2 * PAGE; at += 8, nr += 4) {
 		if (at % 512 == 0)
 			madvise(a->mem, 2 * PAGE, MADV_PAGEOUT);
+		one_atomic_write(l, a, rng, at);
 		one_atomic(l, a, rng, at, IBV_WR_ATOMIC_FETCH_AND_ADD, true);
 		one_atomic(l, a, rng, at, IBV_WR_ATOMIC_CMP_AND_SWP, true);
 		one_atomic(l, a, rng, at, IBV_WR_ATOMIC_CMP_AND_SWP, false);
@@ -692,13 +731,51 @@ static void check_dirty(struct link *l, struct area *a, struct rng *rng,
 		a->kind, wrong, len, swapped, len / PAGE);
 }
 
+static bool write_fresh(struct link *l, struct area *a, struct rng *rng,
+			size_t len)
+{
+	fill(rng, a->shadow, len);
+	memcpy(source(l, 0), a->shadow, len);
+	post_rdma(l, IBV_WR_RDMA_WRITE, source(l, 0), len, (uintptr_t)a->mem,
+		  a->mr->rkey);
+	return flush(l);
+}
+
+/* The device knows the pages when the process forks, and writes to them. */
+static void check_fork(struct link *l, struct area *a, struct rng *rng)
+{
+	const size_t len = 16 * PAGE;
+	int status = -1, go[2];
+	size_t wrong;
+	char byte;
+	pid_t pid;
+
+	write_fresh(l, a, rng, len);
+	if (pipe(go))
+		die("pipe");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) || memcmp(a->mem, a->shadow, len));
+	}
+	write_fresh(l, a, rng, len);
+	close(go[0]);
+	close(go[1]);
+	waitpid(pid, &status, 0);
+	wrong = check_area(a, 0, len);
+	verdict(!status && !wrong, "fork", "%s, %zu bytes wrong; the child's are %s",
+		a->kind, wrong, status ? "no longer what they were" : "untouched");
+}
+
 /* ------------------------------------------------------------ refusals */
 
 static void expect_refused(struct link *l, struct area *a, const char *what)
 {
 	enum ibv_wc_status status = wait_posted(l);
 
-	link_up(l);
+	link_again(l);
 	if (status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_REM_INV_REQ_ERR)
 		refused_right++;
 	else if (refused_wrong++ < 8)
@@ -885,10 +962,9 @@ static void check_large_size(struct link *l, size_t len)
  * library offers it to no soft-RoCE device.
  */
 static int prefetch(uint32_t lkey, enum ib_uverbs_advise_mr_advice advice,
-		    const uint8_t *at, size_t len)
+		    uint64_t at, size_t len)
 {
-	struct ibv_sge sge = { .addr = (uintptr_t)at, .length = len,
-			       .lkey = lkey };
+	struct ibv_sge sge = { .addr = at, .length = len, .lkey = lkey };
 	struct {
 		struct ib_uverbs_ioctl_hdr hdr;
 		struct ib_uverbs_attr attrs[4];
@@ -922,24 +998,39 @@ static void expect_errno(const char *what, int got, int want)
 		got == want ? "" : strerror(want));
 }
 
+static void check_prefetch_iova(struct area *a)
+{
+	const uint64_t far = 1ULL << 44;
+	struct ibv_mr *mr = reg_iova(a->mem, 16 * PAGE, far);
+
+	expect_errno("other addresses, for writing",
+		     prefetch(mr->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+			      far, 16 * PAGE), 0);
+	expect_errno("other addresses, the process's own",
+		     prefetch(mr->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH,
+			      (uintptr_t)a->mem, PAGE), EFAULT);
+	ibv_dereg_mr(mr);
+}
+
 static void check_prefetch(struct area *a)
 {
+	uint64_t mem = (uintptr_t)a->mem;
 	struct ibv_mr *ro = reg(a->mem, 16 * PAGE, IBV_ACCESS_REMOTE_READ);
 
 	if (!ro)
 		die("register for reading alone");
 	expect_errno("for writing",
 		     prefetch(a->mr->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE,
-			      a->mem, 16 * PAGE), 0);
+			      mem, 16 * PAGE), 0);
 	expect_errno("read-only region, for reading",
-		     prefetch(ro->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH, a->mem,
+		     prefetch(ro->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH, mem,
 			      16 * PAGE), 0);
 	expect_errno("read-only region, for writing",
 		     prefetch(ro->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE,
-			      a->mem, 16 * PAGE), EINVAL);
+			      mem, 16 * PAGE), EINVAL);
 	expect_errno("over the end",
 		     prefetch(ro->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH,
-			      a->mem + 8 * PAGE, 16 * PAGE), EFAULT);
+			      mem + 8 * PAGE, 16 * PAGE), EFAULT);
 	ibv_dereg_mr(ro);
 }
 
@@ -952,8 +1043,8 @@ static void check_prefetch_pinned(void)
 	if (!mr)
 		die("register a pinned page");
 	expect_errno("a region that is not on demand",
-		     prefetch(mr->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH, mem,
-			      PAGE), EINVAL);
+		     prefetch(mr->lkey, IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH,
+			      (uintptr_t)mem, PAGE), EINVAL);
 	ibv_dereg_mr(mr);
 	munmap(mem, PAGE);
 }
@@ -1368,6 +1459,17 @@ static void storm_report(struct storm *s, unsigned long checked,
 	putchar('\n');
 }
 
+/*
+ * In the quiet, pages that went out stay in the swap cache, clean. A RAM disk
+ * keeps them in no cache: each comes back by a true swap-in, but dirty.
+ */
+static void prefer_storm_swap(void)
+{
+	if (opt.swap && swapon(opt.swap, SWAP_FLAG_PREFER | 100))
+		die("swapon %s", opt.swap);
+	opt.swap = NULL;
+}
+
 static void storm(struct area *a, unsigned int seconds, struct rng *rng)
 {
 	unsigned long checked = bytes_checked, wrong = bytes_wrong;
@@ -1384,6 +1486,7 @@ static void storm(struct area *a, unsigned int seconds, struct rng *rng)
 	for (int i = 0; i < NR_WORKERS; i++)
 		link_init(&links[i]);
 
+	prefer_storm_swap();
 	stop = false;
 	for (int i = 0; i < NR_WORKERS; i++)
 		start(&actors[i], worker, &s, &links[i], rnd(rng));
@@ -1477,7 +1580,7 @@ static void parse(int argc, char **argv)
 	int c;
 
 	opt.seed = time(NULL);
-	while ((c = getopt(argc, argv, "d:g:m:s:t:")) != -1) {
+	while ((c = getopt(argc, argv, "d:g:m:s:t:w:")) != -1) {
 		switch (c) {
 		case 'd':
 			opt.dev_name = optarg;
@@ -1494,8 +1597,12 @@ static void parse(int argc, char **argv)
 		case 't':
 			opt.seconds = atoi(optarg);
 			break;
+		case 'w':
+			opt.swap = optarg;
+			break;
 		default:
-			fprintf(stderr, "usage: odp_torture [-d device] [-g gid index] [-m MiB] [-s seed] [-t seconds of storm]\n");
+			fprintf(stderr,
+				"usage: odp_torture [-d device] [-g gid index] [-m MiB] [-s seed] [-t seconds of storm] [-w swap device for the storm]\n");
 			exit(2);
 		}
 	}
@@ -1511,11 +1618,14 @@ static void torture(struct link *l, bool memfd, struct rng *rng)
 	check_offsets(l, &a, rng);
 	check_atomics(l, &a, rng);
 	check_dirty(l, &a, rng, false);
-	if (!memfd)
+	if (!memfd) {
 		check_dirty(l, &a, rng, true);
+		check_fork(l, &a, rng);
+	}
 	check_refusals(l, &a);
 	check_iova(l, &a, rng);
 	check_prefetch(&a);
+	check_prefetch_iova(&a);
 	storm(&a, (opt.seconds + 1) / 2, rng);
 	area_exit(&a);
 }
