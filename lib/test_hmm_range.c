@@ -327,7 +327,8 @@ static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
 			return NULL;
 		}
 	}
-	folio = page_folio(pfn_to_page(dev->first + first));
+	/* Not page_folio(): the page may still look like the tail it once was */
+	folio = (struct folio *)pfn_to_page(dev->first + first);
 	zone_device_folio_init(folio, &dev->pgmap, order);
 	return folio;
 }
@@ -1167,6 +1168,7 @@ static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 		    (vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
 			return 0;
 		release_fault_lock(vmf);
+		range_stop_at(rf, HMM_RANGE_HOLD_DROP);
 		return VM_FAULT_RETRY;
 	case HMM_RANGE_ACT_UNMAP:
 		unmap_mapping_range(vmf->vma->vm_file->f_mapping,
@@ -1433,7 +1435,8 @@ static int range_ioctl_act(struct range_file *rf, void __user *arg)
 
 static int range_ioctl_hold(struct range_file *rf, u32 points)
 {
-	if (points & ~(HMM_RANGE_HOLD_UNMAP | HMM_RANGE_HOLD_MIGRATE))
+	if (points & ~(HMM_RANGE_HOLD_UNMAP | HMM_RANGE_HOLD_MIGRATE |
+		       HMM_RANGE_HOLD_DROP))
 		return -EINVAL;
 	reinit_completion(&rf->held);
 	reinit_completion(&rf->go);

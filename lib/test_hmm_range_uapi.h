@@ -27,7 +27,7 @@
  * @p2pdma: HMM_PFN_P2PDMA
  * @p2pdma_bus: HMM_PFN_P2PDMA_BUS
  * @pfn_mask: the bits of the pfn
- * @order_mask: the bits of the order
+ * @order_mask: the bits of the order, after a shift by @order_shift
  * @order_shift: where the order begins
  * @page_shift: log2 of the page size
  * @pmd_order: log2 of the pages a PMD maps
@@ -197,6 +197,7 @@ struct hmm_range_act {
 /* Where a call of this open file stops once until told to go on, see HMM_RANGE_HOLD */
 #define HMM_RANGE_HOLD_UNMAP	(1 << 0)	/* in the notifier, MMU_NOTIFY_CLEAR */
 #define HMM_RANGE_HOLD_MIGRATE	(1 << 1)	/* after migrate_vma_setup() */
+#define HMM_RANGE_HOLD_DROP	(1 << 2)	/* in HMM_RANGE_ACT_DROP, unlocked */
 
 /* What memory lacks when HMM_RANGE_ADD brings it back, which must then fail */
 #define HMM_RANGE_LACKS_OWNER	1
@@ -229,7 +230,7 @@ struct hmm_range_act {
 #define HMM_RANGE_MAP_PFN	2	/* pfns in a VM_PFNMAP mapping */
 #define HMM_RANGE_MAP_MIXED	3	/* even pages plain, odd ones special */
 #define HMM_RANGE_MAP_PMD	4	/* special PMDs in a VM_MIXEDMAP mapping */
-#define HMM_RANGE_MAP_PUD	5	/* special PUDs; must not be touched */
+#define HMM_RANGE_MAP_PUD	5	/* special PUDs, of physical addresses with nothing behind */
 #define HMM_RANGE_MAP_KINDS	6
 
 #endif /* _LIB_TEST_HMM_RANGE_UAPI_H */

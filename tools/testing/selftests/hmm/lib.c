@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "lib.h"
+
+/* include/linux/migrate.h */
+#define SELECT_SYSTEM		(1 << 0)
+#define SELECT_PRIVATE		(1 << 1)
+#define SELECT_COHERENT		(1 << 2)
+#define SELECT_COMPOUND		(1 << 3)
+#define MPFN_MIGRATE		(1 << 1)
+#define MPFN_COMPOUND		(1 << 4)
+
+int hmm_fd[HMM_RANGE_DEVICES] = { -1, -1, -1, -1 };
+struct hmm_range_info hmm;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	abort();
+}
+
+const char *hmm_open(void)
+{
+	char path[32];
+	int i;
+
+	for (i = 0; i < HMM_RANGE_DEVICES; i++) {
+		snprintf(path, sizeof(path), "/dev/hmm_range%d", i);
+		hmm_fd[i] = open(path, O_RDWR | O_CLOEXEC);
+		if (hmm_fd[i] < 0)
+			return errno == ENOENT ? "no /dev/hmm_range0: load test_hmm_range" :
+						 "cannot open /dev/hmm_range0: be root";
+	}
+	if (ioctl(hmm_fd[0], HMM_RANGE_INFO, &hmm))
+		die("HMM_RANGE_INFO");
+	return NULL;
+}
+
+void hmm_close(void)
+{
+	int i;
+
+	for (i = 0; i < HMM_RANGE_DEVICES; i++) {
+		close(hmm_fd[i]);
+		hmm_fd[i] = -1;
+	}
+}
+
+/* Calls */
+
+struct call *call_new(const void *addr, unsigned long nr)
+{
+	struct call *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		die("calloc");
+	c->nr = nr;
+	c->e = calloc(nr, sizeof(*c->e));
+	c->in = calloc(nr, sizeof(*c->in));
+	c->data = calloc(nr, sizeof(*c->data));
+	if (!c->e || !c->in || !c->data)
+		die("calloc");
+	c->raw.start = (uintptr_t)addr;
+	c->raw.end = c->raw.start + nr * PAGE;
+	c->raw.owner = NOBODY;
+	c->raw.nr = nr;
+	c->raw.pfn_flags_mask = ASK_WRITE;
+	c->raw.timeout_ms = 1000;
+	return c;
+}
+
+void call_free(struct call *c)
+{
+	free(c->e);
+	free(c->in);
+	free(c->data);
+	free(c);
+}
+
+int call_run(struct call *c)
+{
+	memcpy(c->in, c->e, c->nr * sizeof(*c->e));
+	c->raw.entries = (uintptr_t)c->e;
+	c->raw.data = (uintptr_t)c->data;
+	if (ioctl(hmm_fd[0], HMM_RANGE_CALL, &c->raw))
+		die("HMM_RANGE_CALL");
+	return c->raw.ret;
+}
+
+int call_ask(struct call *c, uint64_t ask)
+{
+	c->raw.default_flags = ask;
+	c->raw.pfn_flags_mask = 0;
+	return call_run(c);
+}
+
+static uint64_t sticky_bits(void)
+{
+	return hmm.dma_mapped | hmm.p2pdma | hmm.p2pdma_bus;
+}
+
+uint64_t answer_kind(uint64_t e)
+{
+	return e & (hmm.valid | hmm.write | hmm.error);
+}
+
+uint64_t answer_pfn(uint64_t e)
+{
+	return e & hmm.pfn_mask;
+}
+
+unsigned int answer_order(uint64_t e)
+{
+	return e >> hmm.order_shift & hmm.order_mask;
+}
+
+unsigned long call_count(const struct call *c, unsigned long from,
+			 unsigned long nr, uint64_t kind)
+{
+	unsigned long i, found = 0;
+
+	for (i = from; i < from + nr; i++)
+		found += answer_kind(c->e[i]) == kind;
+	return found;
+}
+
+int pfn_dev(uint64_t pfn)
+{
+	int dev;
+
+	for (dev = 0; dev < HMM_RANGE_DEVICES; dev++)
+		if (pfn - hmm.dev[dev].first < hmm.dev[dev].nr)
+			return dev;
+	return NOBODY;
+}
+
+/* The checks */
+
+static bool wrong(struct call *c, unsigned long i, const char *fmt, ...)
+{
+	va_list args;
+	int n;
+
+	n = snprintf(c->why, sizeof(c->why), "page %lu of %lu, %#llx in, %#llx out: ",
+		     i, c->nr, (unsigned long long)c->in[i],
+		     (unsigned long long)c->e[i]);
+	va_start(args, fmt);
+	vsnprintf(c->why + n, sizeof(c->why) - n, fmt, args);
+	va_end(args);
+	return false;
+}
+
+static uint64_t asked(const struct call *c, unsigned long i)
+{
+	return ((c->in[i] & c->raw.pfn_flags_mask) | c->raw.default_flags) &
+	       ASK_WRITE;
+}
+
+/* Promises 1, 3, 10: one of the four answers, and what was asked for */
+static bool check_form(struct call *c, unsigned long i)
+{
+	uint64_t e = c->e[i], kind = answer_kind(e);
+	uint64_t ask = asked(c, i);
+
+	if (!(c->raw.flags & HMM_RANGE_STICKY) &&
+	    ((e ^ c->in[i]) & sticky_bits()))
+		return wrong(c, i, "sticky bits changed (promise 10)");
+	e &= ~sticky_bits();
+	if (kind != NONE && kind != READABLE && kind != WRITABLE && kind != ERROR)
+		return wrong(c, i, "not one of the four answers");
+	if (!(kind & READABLE) && e != kind)
+		return wrong(c, i, "pfn or order without VALID (promise 3)");
+	if ((ask & ASK_READ) && !(kind & READABLE))
+		return wrong(c, i, "asked and not given (promise 1)");
+	if ((ask & ASK_WRITE) == ASK_WRITE && kind != WRITABLE)
+		return wrong(c, i, "asked for writing and not given (promise 1)");
+	return true;
+}
+
+/* Promise 5: all that the order covers is mapped by one entry */
+static bool check_order(struct call *c, unsigned long i)
+{
+	uint64_t vpn = (c->raw.start >> hmm.page_shift) + i;
+	uint64_t mask = (1ULL << answer_order(c->e[i])) - 1;
+
+	if (answer_order(c->e[i]) > hmm.pud_order)
+		return wrong(c, i, "order out of bounds (promise 5)");
+	if ((answer_pfn(c->e[i]) & mask) != (vpn & mask))
+		return wrong(c, i, "pfn not aligned like the page (promises 4, 5)");
+	if (i && (vpn & mask) && (c->e[i] & ~sticky_bits()) !=
+	    (c->e[i - 1] & ~sticky_bits()) + 1)
+		return wrong(c, i, "not of one entry with the page before (promises 4, 5)");
+	return true;
+}
+
+/* Promises 4, 9: the page is the one that is mapped, or the caller's own */
+static bool check_pfn(struct call *c, unsigned long i, uint64_t pm)
+{
+	uint64_t pfn = answer_pfn(c->e[i]);
+	int dev = pfn_dev(pfn);
+
+	if (pm & PM_PRESENT) {
+		if ((pm & PM_PFN) != pfn)
+			return wrong(c, i, "pfn %#llx is mapped (promise 4)",
+				     (unsigned long long)(pm & PM_PFN));
+		return true;
+	}
+	if (dev == NOBODY || dev > PRIVATE_B)
+		return wrong(c, i, "nothing is mapped there");
+	if (dev != c->raw.owner)
+		return wrong(c, i, "device %d's memory (promise 9)", dev);
+	return true;
+}
+
+static bool check_answer(struct call *c, unsigned long i, const uint64_t *pm)
+{
+	if (!check_form(c, i))
+		return false;
+	if (!(answer_kind(c->e[i]) & READABLE))
+		return true;
+	return check_order(c, i) && (!pm || check_pfn(c, i, pm[i]));
+}
+
+static uint64_t *pagemap_read(uint64_t start, unsigned long nr)
+{
+	uint64_t *pm = calloc(nr, sizeof(*pm));
+	size_t bytes = nr * sizeof(*pm);
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (!pm)
+		die("calloc");
+	if (fd < 0 || pread(fd, pm, bytes, (off_t)(start >> hmm.page_shift) *
+			    sizeof(*pm)) != (ssize_t)bytes) {
+		free(pm);
+		pm = NULL;
+	}
+	if (fd >= 0)
+		close(fd);
+	return pm;
+}
+
+bool call_check(struct call *c)
+{
+	unsigned long i, end = c->nr;
+	uint64_t *pm = NULL;
+	bool right = true;
+
+	c->why[0] = 0;
+	if (c->raw.overrun) {
+		snprintf(c->why, sizeof(c->why), "%u entries outside of the array written",
+			 c->raw.overrun);
+		return false;
+	}
+	/* Promise 6: from the page that failed on, what came in */
+	while (c->raw.ret && end && c->e[end - 1] == c->in[end - 1])
+		end--;
+	if (c->raw.ret && !end)
+		return true;
+	if (!(c->raw.flags & HMM_RANGE_OPENER))
+		pm = pagemap_read(c->raw.start, c->nr);
+	for (i = 0; right && i < end; i++)
+		right = check_answer(c, i, pm);
+	free(pm);
+	return right;
+}
+
+bool call_untouched(const struct call *c)
+{
+	return !memcmp(c->in, c->e, c->nr * sizeof(*c->e));
+}
+
+/* Memory */
+
+void *map_anon(unsigned long size, bool huge)
+{
+	char *p = mmap(NULL, size + HUGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned long skip;
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	skip = -(uintptr_t)p & (HUGE - 1);
+	if (skip)
+		munmap(p, skip);
+	if (skip != HUGE)
+		munmap(p + skip + size, HUGE - skip);
+	p += skip;
+	madvise(p, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return p;
+}
+
+void *map_dev(int dev, unsigned int kind, unsigned long size, int prot,
+	      unsigned long align)
+{
+	char *p = mmap(NULL, size + align, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return p;
+	p += -(uintptr_t)p & (align - 1);
+	return mmap(p, size, prot, MAP_SHARED | MAP_FIXED, hmm_fd[dev],
+		    kind * HMM_RANGE_MAP_BYTES);
+}
+
+int memfd_new(unsigned long size, unsigned int flags)
+{
+	int fd = memfd_create("hmm", flags | MFD_CLOEXEC);
+
+	if (fd >= 0 && ftruncate(fd, size)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+void fill(void *p, unsigned long size)
+{
+	unsigned long i;
+
+	for (i = 0; i < size; i += PAGE)
+		*(volatile uint64_t *)((char *)p + i) = (uintptr_t)p + i;
+}
+
+bool filled(const void *p, unsigned long size)
+{
+	unsigned long i;
+
+	for (i = 0; i < size; i += PAGE)
+		if (*(volatile uint64_t *)((char *)p + i) != (uintptr_t)p + i)
+			return false;
+	return true;
+}
+
+bool call_filled(const struct call *c)
+{
+	unsigned long i;
+
+	if (c->raw.ret || c->raw.stale)
+		return false;
+	for (i = 0; i < c->nr; i++)
+		if ((c->e[i] & hmm.valid) &&
+		    c->data[i] != c->raw.start + i * PAGE)
+			return false;
+	return true;
+}
+
+uint64_t pagemap(const void *addr)
+{
+	uint64_t *pm = pagemap_read((uintptr_t)addr, 1);
+	uint64_t e = pm ? *pm : 0;
+
+	free(pm);
+	return e;
+}
+
+unsigned long pages_with(const void *addr, unsigned long nr, uint64_t any)
+{
+	uint64_t *pm = pagemap_read((uintptr_t)addr, nr);
+	unsigned long i, found = 0;
+
+	for (i = 0; pm && i < nr; i++)
+		found += !!(pm[i] & any);
+	free(pm);
+	return found;
+}
+
+long number_of(const char *path, const char *key)
+{
+	char line[256];
+	long n = -1;
+	FILE *f = fopen(path, "r");
+
+	while (f && n < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)))
+			n = strtol(line + strlen(key), NULL, 10);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+bool write_file(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, what, strlen(what)) == (ssize_t)strlen(what);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+/* The devices */
+
+static long migrate(int dev, int owner, uint32_t to, uint64_t select,
+		    const void *addr, unsigned long nr)
+{
+	uint64_t *src = calloc(nr, sizeof(*src));
+	struct hmm_range_migrate cmd = {
+		.addr = (uintptr_t)addr,
+		.nr = nr,
+		.src = (uintptr_t)src,
+		.select = select,
+		.owner = owner,
+		.to = to,
+	};
+	long gone = 0;
+	unsigned long i;
+
+	if (!src)
+		die("calloc");
+	if (ioctl(hmm_fd[dev], HMM_RANGE_MIGRATE, &cmd))
+		gone = -errno;
+	for (i = 0; gone >= 0 && i < nr; i++)
+		if (src[i] & MPFN_MIGRATE)
+			gone += src[i] & MPFN_COMPOUND ? HUGE_NR : 1;
+	free(src);
+	return gone;
+}
+
+long to_device(int dev, const void *addr, unsigned long nr, bool compound)
+{
+	return migrate(dev, dev, HMM_RANGE_TO_DEVICE, SELECT_SYSTEM |
+		       (compound ? SELECT_COMPOUND : 0), addr, nr);
+}
+
+long to_system(int owner, const void *addr, unsigned long nr, bool compound)
+{
+	return migrate(owner, owner, HMM_RANGE_TO_SYSTEM,
+		       (owner <= PRIVATE_B ? SELECT_PRIVATE : SELECT_COHERENT) |
+		       (compound ? SELECT_COMPOUND : 0), addr, nr);
+}
+
+int act(int dev, uint32_t what, uint32_t nth, uint32_t arg)
+{
+	struct hmm_range_act act = { .what = what, .nth = nth, .arg = arg };
+
+	return ioctl(hmm_fd[dev], HMM_RANGE_ACT, &act) ? -errno : 0;
+}
+
+unsigned int faults_served(int dev)
+{
+	struct hmm_range_act act = { .what = HMM_RANGE_ACT_NONE };
+
+	if (ioctl(hmm_fd[dev], HMM_RANGE_ACT, &act))
+		die("HMM_RANGE_ACT");
+	return act.faults;
+}

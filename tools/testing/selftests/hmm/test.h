@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests share: the harness, the fixture, checks of every call */
+#ifndef _SELFTESTS_HMM_TEST_H
+#define _SELFTESTS_HMM_TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+#include "lib.h"
+
+/* A call that returns 0, keeps every promise, and is looked at further */
+#define ASSERT_ANSWERED(c, ret)						\
+	do {								\
+		int __ret = (ret);					\
+									\
+		ASSERT_EQ(0, __ret);					\
+		ASSERT_TRUE(call_check(c)) TH_LOG("%s", (c)->why);	\
+	} while (0)
+
+/* A call that fails so and keeps every promise */
+#define ASSERT_FAILED(error, c, ret)					\
+	do {								\
+		int __ret = (ret);					\
+									\
+		ASSERT_EQ(-(error), __ret);				\
+		ASSERT_TRUE(call_check(c)) TH_LOG("%s", (c)->why);	\
+	} while (0)
+
+/* Skips where the kernel or the machine has no such thing */
+#define NEED(what, why)							\
+	do {								\
+		if (!(what))						\
+			SKIP(return, why);				\
+	} while (0)
+
+#define NEED_DEVICE()							\
+	NEED(hmm.dev[PRIVATE_A].nr, "needs CONFIG_DEVICE_PRIVATE")
+#define NEED_THP()							\
+	NEED(thp_here(), "needs transparent huge pages")
+
+static inline bool thp_here(void)
+{
+	return !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
+}
+
+FIXTURE(hmm)
+{
+	struct call *c;
+};
+
+FIXTURE_SETUP(hmm)
+{
+	const char *why = hmm_open();
+
+	if (why)
+		SKIP(return, "%s", why);
+	write_file("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
+	write_file("/sys/kernel/mm/transparent_hugepage/defrag", "always");
+}
+
+FIXTURE_TEARDOWN(hmm)
+{
+	if (self->c)
+		call_free(self->c);
+	hmm_close();
+}
+
+#endif
