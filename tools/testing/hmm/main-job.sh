@@ -33,10 +33,11 @@ fail() {
 }
 
 # What is built in has no .ko.
-load_rxe() {
+load_modules() {
 	local module path
 
-	for module in net/ipv4/udp_tunnel net/ipv6/ip6_udp_tunnel \
+	for module in drivers/net/dummy drivers/block/brd drivers/block/loop \
+		      net/ipv4/udp_tunnel net/ipv6/ip6_udp_tunnel \
 		      drivers/infiniband/core/ib_core \
 		      drivers/infiniband/core/ib_uverbs_support \
 		      drivers/infiniband/core/ib_uverbs \
@@ -183,7 +184,7 @@ show_walker() {
 }
 
 echo "== setting up rxe0 on dummy0"
-load_rxe
+load_modules
 set_up_device
 set_up_memory
 set_up_counters
