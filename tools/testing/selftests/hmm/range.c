@@ -20,6 +20,8 @@
 #define __NR_memfd_secret	447
 #endif
 
+FIXTURE_HMM();
+
 /* Makes one huge page stand there; false if the kernel would not */
 static bool make_huge(void *p)
 {

@@ -52,26 +52,31 @@ static inline bool thp_here(void)
 	return !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
 }
 
-FIXTURE(hmm)
+static inline void thp_on_request(void)
 {
-	struct call *c;
-};
-
-FIXTURE_SETUP(hmm)
-{
-	const char *why = hmm_open();
-
-	if (why)
-		SKIP(return, "%s", why);
 	write_file("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
 	write_file("/sys/kernel/mm/transparent_hugepage/defrag", "always");
 }
 
-FIXTURE_TEARDOWN(hmm)
-{
-	if (self->c)
-		call_free(self->c);
-	hmm_close();
-}
+/* The fixture of tests that need no more than the devices and a call */
+#define FIXTURE_HMM()							\
+	FIXTURE(hmm)							\
+	{								\
+		struct call *c;						\
+	};								\
+	FIXTURE_SETUP(hmm)						\
+	{								\
+		const char *why = hmm_open();				\
+									\
+		if (why)						\
+			SKIP(return, "%s", why);			\
+		thp_on_request();					\
+	}								\
+	FIXTURE_TEARDOWN(hmm)						\
+	{								\
+		if (self->c)						\
+			call_free(self->c);				\
+		hmm_close();						\
+	}
 
 #endif
