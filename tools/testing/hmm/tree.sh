@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# tree.sh [base|tree|stock]... - make source trees, or bring them up to date
+#
+#   base   Linux as it comes: LINUX_TREE=dir, LINUX_TARBALL=file, or Debian's
+#   tree   base with the files and patches of this repository
+#   stock  base with the tests only, to see what they say about it
+#
+# The trees share what they have in common through hard links, and a file that
+# stays the same keeps its date: an edit costs as much compiling as it must.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+package=linux-source-7.3
+
+wanted_version() { # MAKEFILE
+	awk '$1 == "VERSION" || $1 == "PATCHLEVEL" { v = v "." $3 } END { print substr(v, 2) }' "$1"
+}
+
+# Has what is in base.tmp the looks of a clean Linux 7.3?
+inspect() { # WHERE-FROM
+	local version
+
+	[ -f "$build/base.tmp/mm/hmm.c" ] || die "$1: not a Linux source tree"
+	version=$(wanted_version "$build/base.tmp/Makefile")
+	[ "$version" = 7.3 ] || die "$1: Linux $version, but this is for 7.3.x"
+	if [ -e "$build/base.tmp/.config" ] || [ -d "$build/base.tmp/include/config" ]; then
+		die "$1: was built in; run 'make mrproper' there first"
+	fi
+}
+
+unpack() { # TARBALL
+	mkdir "$build/base.tmp"
+	tar -xf "$1" -C "$build/base.tmp" --strip-components=1 ||
+		die "$1: does not unpack; is it whole, and is there room in $build (2 GB)?"
+}
+
+base_from_debian() {
+	local deb
+
+	deb=$("$here/fetch.sh" "$package")
+	say "unpacking ${deb##*/}"
+	dpkg-deb --fsys-tarfile "$deb" |
+		tar -xO "./usr/src/$package.tar.xz" >"$build/base.tar.xz" ||
+		die "$deb: does not unpack; is there room in $build (2 GB)? If so, remove the file and try again"
+	unpack "$build/base.tar.xz"
+	rm -f "$build/base.tar.xz"
+}
+
+make_base() {
+	local from=debian
+
+	if [ -n "${LINUX_TREE:-}" ]; then
+		from=$(readlink -f "$LINUX_TREE")
+		[ -d "$from" ] || die "LINUX_TREE=$LINUX_TREE: no such directory"
+	elif [ -n "${LINUX_TARBALL:-}" ]; then
+		from=$(readlink -f "$LINUX_TARBALL")
+		[ -f "$from" ] || die "LINUX_TARBALL=$LINUX_TARBALL: no such file"
+	fi
+	if [ -d "$build/base" ]; then
+		if [ "$from" != debian ] && [ "$from" != "$(cat "$build/base.from" 2>/dev/null)" ]; then
+			die "$build/base is of another origin; 'make clean' removes it"
+		fi
+		return
+	fi
+	rm -rf "$build/base.tmp" "$build/base.tar.xz"
+	if [ "$from" = debian ]; then
+		base_from_debian
+	elif [ -d "$from" ]; then
+		say "copying $from"
+		cp -a "$from" "$build/base.tmp" || die "$from: cannot copy; is there room in $build (2 GB)?"
+		rm -rf "$build/base.tmp/.git"
+	else
+		say "unpacking $from"
+		unpack "$from"
+	fi
+	inspect "$from"
+	echo "$from" >"$build/base.from"
+	mv "$build/base.tmp" "$build/base"
+}
+
+# What of this repository goes into the tree, one path a line
+overlay() { # tree|stock
+	local dir
+
+	cd "$top"
+	if [ "$1" = stock ]; then
+		find lib/test_hmm_range* lib/Kconfig.debug*.patch lib/Makefile*.patch \
+			tools/testing/selftests -type f
+	else
+		for dir in */ MAINTAINERS*.patch; do
+			[ ! -e "$build/base/${dir%%.*}" ] || find "${dir%/}" -type f
+		done
+	fi | grep -vE '(^|/)\.[^/]*\.sw.$|~$|\.(o|ko|orig|rej|tmp)$' | LC_ALL=C sort
+}
+
+# mm/hmm.c.patch and mm/hmm.c.01-name.patch change mm/hmm.c
+patched() { # PATCH
+	sed -E 's/(\.[0-9]+-[^/]*)?\.patch$//' <<<"$1"
+}
+
+# Lays what shall be there out in $stage
+stage() { # tree|stock
+	local path file
+
+	while read -r path; do
+		case $path in
+		*.patch)
+			file=$(patched "$path")
+			mkdir -p "$stage/${file%/*}"
+			[ -e "$stage/$file" ] || cp "$build/base/$file" "$stage/$file" 2>/dev/null ||
+				die "$path: Linux has no $file to be patched"
+			patch -s -F1 --no-backup-if-mismatch -r - "$stage/$file" "$top/$path" >"$stage.log" 2>&1 ||
+				die "$path does not apply: $(head -1 "$stage.log")"
+			;;
+		*)
+			mkdir -p "$stage/$(dirname "$path")"
+			cp "$top/$path" "$stage/$path"
+			;;
+		esac
+	done < <(overlay "$1")
+}
+
+# Takes over from $stage what is new, and from base what is no longer ours
+install_stage() { # DIR
+	local dir=$1 path changed=0
+
+	find "$stage" -type f -printf '%P\n' | sort >"$stage.list"
+	touch "$dir.list"
+	while read -r path; do
+		if ! cmp -s "$stage/$path" "$dir/$path"; then
+			mkdir -p "$(dirname "$dir/$path")"
+			touch "$stage/$path"
+			mv -f "$stage/$path" "$dir/$path"
+			changed=$((changed + 1))
+		fi
+	done <"$stage.list"
+	while read -r path; do
+		rm -f "$dir/$path"
+		[ ! -e "$build/base/$path" ] || cp "$build/base/$path" "$dir/$path"
+		changed=$((changed + 1))
+	done < <(comm -13 "$stage.list" "$dir.list")
+	mv "$stage.list" "$dir.list"
+	[ $changed = 0 ] || say "${dir##*/}: $changed files brought up to date"
+}
+
+make_overlaid() { # tree|stock
+	local dir=$build/$1
+
+	stage=$build/$1.stage
+	rm -rf "$stage"
+	mkdir -p "$stage"
+	stage "$1"
+	if [ ! -d "$dir" ]; then
+		say "$1: linking to base"
+		rm -rf "$dir.tmp" "$dir.list"
+		cp -al "$build/base" "$dir.tmp" || die "$dir: cannot be made; is there room?"
+		mv "$dir.tmp" "$dir"
+	fi
+	install_stage "$dir"
+	rm -rf "$stage" "$stage.log"
+}
+
+[ $# -gt 0 ] || set -- tree
+locked tree
+for what; do
+	case $what in
+	base) make_base ;;
+	tree | stock) make_base; make_overlaid "$what" ;;
+	*) die "$what: there are base, tree and stock" ;;
+	esac
+done
