@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# kernel.sh NAME SOURCE ARCH FRAGMENT... - build a kernel and its modules
+#
+# From build/7.3/SOURCE (tree, stock, ...) into build/7.3/NAME, configured as
+# tinyconfig and the fragments config/FRAGMENT.config, or files if they have a
+# slash. Builds only what has changed since the last time.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+[ $# -ge 4 ] || die "usage: kernel.sh NAME SOURCE ARCH FRAGMENT..."
+name=$1 src=$build/$2 arch=$3 obj=$build/$1
+case $name in
+base | tree | stock) die "$name: is the name of a source tree" ;;
+esac
+case $2 in
+base | tree | stock) "$here/tree.sh" "$2" ;;
+esac
+shift 3
+[ -d "$src" ] || die "$src: no such tree"
+
+fragments=()
+for fragment; do
+	[[ $fragment == */* ]] || fragment=$here/config/$fragment.config
+	[ -f "$fragment" ] || die "$fragment: no such file"
+	fragments+=("$fragment")
+done
+
+cc="${CROSS_COMPILE:-}gcc"
+command -v "$cc" >/dev/null || die "$cc: not found; install it"
+if command -v ccache >/dev/null; then
+	cc="ccache $cc"
+fi
+run_make() {
+	# shellcheck disable=SC2086 # $KERNEL_MAKE is for several words
+	make -s -C "$src" O="$obj" ARCH="$arch" CC="$cc" ${KERNEL_MAKE:-} "$@"
+}
+
+# Every line of the fragments must be in the end result
+survived() {
+	local line lost=()
+
+	while read -r line; do
+		case $line in
+		CONFIG_*=n) line="# ${line%=n} is not set" ;&
+		"# CONFIG_"*" is not set")
+			! grep -q "^${line:2:-11}=" "$obj/.config" || lost+=("$line") ;;
+		CONFIG_*)
+			grep -qxF "$line" "$obj/.config" || lost+=("$line") ;;
+		esac
+	done < <(cat "${fragments[@]}")
+	[ ${#lost[@]} = 0 ] || die "$name: lost on the way into .config: ${lost[*]}"
+}
+
+configure() {
+	local stamp
+
+	stamp=$(cat "$src/Makefile" "${fragments[@]}" | sha256sum)" $arch $src"
+	if [ "$(cat "$obj/config.stamp" 2>/dev/null)" != "$stamp" ]; then
+		rm -f "$obj/config.stamp"
+		run_make tinyconfig
+		"$src/scripts/kconfig/merge_config.sh" -m -O "$obj" \
+			"$obj/.config" "${fragments[@]}"
+		run_make olddefconfig
+		survived
+		echo "$stamp" >"$obj/config.stamp"
+	fi
+}
+
+targets() {
+	case $arch in
+	x86_64 | i386) echo vmlinux ;;
+	um) echo linux ;;
+	arm) echo zImage ;;
+	*) echo vmlinux ;;
+	esac
+	! grep -qx CONFIG_MODULES=y "$obj/.config" || echo modules
+}
+
+locked "$name"
+mkdir -p "$obj"
+log=$obj/build.log
+configure >"$log" 2>&1 || {
+	tail -3 "$log" >&2
+	die "$name: cannot be configured; see $log"
+}
+mapfile -t wanted < <(targets)
+run_make -j"$(nproc)" "${wanted[@]}" >"$log" 2>&1 || {
+	grep -m 20 -E 'error|undefined|\*\*\*|No space' "$log" >&2 || tail -5 "$log" >&2
+	die "$name: does not build; see $log"
+}
+! grep -E ': warning:' "$log" || say "$name: warnings, see above"

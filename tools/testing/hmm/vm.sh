@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# vm.sh [-m MEM] [-c CPUS] [-t SECONDS] [-a KERNEL-ARGS] [-q QEMU-ARGS] [-l LOG] NAME SCRIPT [ARG...]
+#
+# Boots build/7.3/NAME in QEMU, runs SCRIPT in there and ends as it does. The
+# guest has this machine's root file system, read-only; what it writes goes to
+# memory (/tmp, /run, ...). A panic, oops, warning or lock report in the console
+# log is a failure whatever SCRIPT says.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+usage="usage: vm.sh [-m MEM] [-c CPUS] [-t SECONDS] [-a KERNEL-ARGS] [-q QEMU-ARGS] [-l LOG] NAME SCRIPT [ARG...]"
+mem=2G cpus=2 seconds=600 args='' log='' qemu_args=()
+while getopts m:c:t:a:q:l: option; do
+	case $option in
+	m) mem=$OPTARG ;;
+	c) cpus=$OPTARG ;;
+	t) seconds=$OPTARG ;;
+	a) args=$OPTARG ;;
+	q) read -ra qemu_args <<<"$OPTARG" ;;
+	l) log=$OPTARG ;;
+	*) die "$usage" ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -ge 2 ] || die "$usage"
+name=$1 script=$(readlink -f "$2")
+shift 2
+kernel=$build/$name/vmlinux
+[ -f "$kernel" ] || die "$kernel: not there; build it with kernel.sh"
+[ -x "$script" ] || die "$script: not there, or not to be executed"
+log=${log:-$build/$name/console.log}
+mkdir -p "$(dirname "$log")"
+
+job=$(mktemp -d "$build/vm.XXXXXX")
+trap 'rm -rf "$job"' EXIT
+{
+	printf 'visible=(%q %q %q %q)\n' "$top" "$build" "$(dirname "$script")" "$PWD"
+	printf 'dir=%q\n' "$PWD"
+	printf 'command=('
+	printf '%q ' "$script" "$@"
+	printf ')\n'
+} >"$job/job"
+
+status=0
+timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
+	-accel tcg,thread=multi -cpu max,la57=off -smp "$cpus" -m "$mem" \
+	-nodefaults -no-user-config -display none -no-reboot \
+	-kernel "$kernel" \
+	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $args -- $job/job" \
+	-virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
+	-serial "file:$log" \
+	-device virtio-serial -chardev stdio,id=out,signal=off \
+	-device virtserialport,chardev=out,name=out \
+	-chardev "file,id=status,path=$job/status" \
+	-device virtserialport,chardev=status,name=status \
+	${qemu_args[@]+"${qemu_args[@]}"} \
+	</dev/null || status=$?
+
+# What no run may leave in the log
+splat='Kernel panic|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|bad unlock|held lock freed|KASAN:|UBSAN:|KCSAN:|kmemleak: [0-9]+ new|cut here|leaked percpu|sleeping function|scheduling while atomic|Out of memory'
+if [ $status = 124 ] || [ $status = 137 ]; then
+	die "$name: stopped after $seconds s; see $log"
+elif [ $status != 0 ]; then
+	die "$name: QEMU ended with $status; see $log"
+elif grep -aE "$splat" "$log" | grep -vE '"[^"]*panic' | head -5 | grep . >&2; then
+	die "$name: the kernel complains; see $log"
+elif [ ! -s "$job/status" ]; then
+	tail -3 "$log" >&2
+	die "$name: the guest ended early; see $log"
+fi
+exit "$(head -1 "$job/status")"
