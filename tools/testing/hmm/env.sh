@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # env.sh - sourced by the scripts here: where things are, and how to speak
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 here=$top/tools/testing/hmm
-# shellcheck disable=SC2034 # for those who source this
 build=${HMM_BUILD:-$top/build/7.3}
 
 # The same source gives the same object, in whichever clone it is compiled
@@ -21,6 +20,14 @@ locked() {
 	exec 9>"$build/$1.lock"
 	flock -n 9 || { say "waiting for another run to leave $build"; flock 9; }
 }
+
+# What no run of a guest may leave in its log
+splat='Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|bad unlock|held lock freed|KASAN:|UBSAN:|KCSAN:|kmemleak: [0-9]+ new|cut here|leaked percpu|sleeping function|scheduling while atomic|Out of memory'
+
+# The guest of the selftests: the 128 MiB are the coherent devices' memory
+coherent=0x108000000
+guest_memory=5G
+guest_args="memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64"
 
 case $top in
 *[[:space:]:,\'\"\\]*) die "$top: move the repository to a path without blanks, colons, commas and quotes" ;;

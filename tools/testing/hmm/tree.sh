@@ -80,69 +80,20 @@ make_base() {
 	mv "$build/base.tmp" "$build/base"
 }
 
-# What of this repository goes into the tree, one path a line
-overlay() { # tree|stock
-	local dir
-
-	cd "$top"
-	if [ "$1" = stock ]; then
-		find lib/test_hmm_range* lib/Kconfig.debug*.patch lib/Makefile*.patch \
-			tools/testing/selftests -type f
-	else
-		for dir in */ MAINTAINERS*.patch; do
-			[ ! -e "$build/base/${dir%%.*}" ] || find "${dir%/}" -type f
-		done
-	fi | grep -vE '(^|/)\.[^/]*\.sw.$|~$|\.(o|ko|orig|rej|tmp)$' | LC_ALL=C sort
-}
-
-# mm/hmm.c.patch and mm/hmm.c.01-name.patch change mm/hmm.c
-patched() { # PATCH
-	sed -E 's/(\.[0-9]+-[^/]*)?\.patch$//' <<<"$1"
-}
-
-# Lays what shall be there out in $stage
-stage() { # tree|stock
-	local path file
-
-	while read -r path; do
-		case $path in
-		*.patch)
-			file=$(patched "$path")
-			mkdir -p "$stage/${file%/*}"
-			[ -e "$stage/$file" ] || cp "$build/base/$file" "$stage/$file" 2>/dev/null ||
-				die "$path: Linux has no $file to be patched"
-			patch -s -F1 --no-backup-if-mismatch -r - "$stage/$file" "$top/$path" >"$stage.log" 2>&1 ||
-				die "$path does not apply: $(head -1 "$stage.log")"
-			;;
-		*)
-			mkdir -p "$stage/$(dirname "$path")"
-			cp "$top/$path" "$stage/$path"
-			;;
-		esac
-	done < <(overlay "$1")
-}
-
 # Takes over from $stage what is new, and from base what is no longer ours
 install_stage() { # DIR
-	local dir=$1 path changed=0
+	local dir=$1 path
 
-	find "$stage" -type f -printf '%P\n' | sort >"$stage.list"
+	(cd "$stage" && find . -type f -printf '%P\n' | sort) >"$stage.list"
 	touch "$dir.list"
-	while read -r path; do
-		if ! cmp -s "$stage/$path" "$dir/$path"; then
-			mkdir -p "$(dirname "$dir/$path")"
-			touch "$stage/$path"
-			mv -f "$stage/$path" "$dir/$path"
-			changed=$((changed + 1))
-		fi
-	done <"$stage.list"
-	while read -r path; do
+	comm -13 "$stage.list" "$dir.list" | while read -r path; do
 		rm -f "$dir/$path"
 		[ ! -e "$build/base/$path" ] || cp "$build/base/$path" "$dir/$path"
-		changed=$((changed + 1))
-	done < <(comm -13 "$stage.list" "$dir.list")
+		echo "$path"
+	done >"$stage.log"
+	rsync -rp --checksum --out-format=%n "$stage/" "$dir/" | grep -v '/$' >>"$stage.log" || true
 	mv "$stage.list" "$dir.list"
-	[ $changed = 0 ] || say "${dir##*/}: $changed files brought up to date"
+	say "${dir##*/}: $(wc -l <"$stage.log") files brought up to date"
 }
 
 make_overlaid() { # tree|stock
@@ -150,8 +101,8 @@ make_overlaid() { # tree|stock
 
 	stage=$build/$1.stage
 	rm -rf "$stage"
-	mkdir -p "$stage"
-	stage "$1"
+	mkdir "$stage"
+	"$here/overlay.sh" "$build/base" "$stage" "$1"
 	if [ ! -d "$dir" ]; then
 		say "$1: linking to base"
 		rm -rf "$dir.tmp" "$dir.list"
