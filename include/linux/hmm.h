@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Heterogeneous memory management: what a device may access of a process.
+ *
+ * See Documentation/mm/hmm.rst.
+ */
+#ifndef LINUX_HMM_H
+#define LINUX_HMM_H
+
+#include <linux/mm.h>
+
+struct mmu_interval_notifier;
+
+/**
+ * enum hmm_pfn_flags - bits of an entry of hmm_range.hmm_pfns
+ * @HMM_PFN_VALID: answer: the device may read the page whose pfn the entry holds
+ * @HMM_PFN_WRITE: answer: it may write to it, too; only with HMM_PFN_VALID
+ * @HMM_PFN_ERROR: answer: the device can never have what is mapped there
+ * @HMM_PFN_DMA_MAPPED: the driver's: the page is mapped for DMA
+ * @HMM_PFN_P2PDMA: the driver's: by PCI P2P through the host bridge
+ * @HMM_PFN_P2PDMA_BUS: the driver's: by PCI P2P with a bus address
+ * @HMM_PFN_ORDER_SHIFT: where the order of the CPU's mapping begins, see
+ *	hmm_pfn_to_map_order()
+ * @HMM_PFN_REQ_FAULT: request: answer HMM_PFN_VALID, or fail
+ * @HMM_PFN_REQ_WRITE: request, with HMM_PFN_REQ_FAULT: answer HMM_PFN_WRITE too,
+ *	or fail
+ * @HMM_PFN_FLAGS: all that is not pfn
+ *
+ * An answer is one of these, with the driver's bits as they were:
+ *
+ * * 0: nothing is mapped; asking for it may succeed
+ * * HMM_PFN_VALID, order and pfn: readable
+ * * HMM_PFN_VALID, HMM_PFN_WRITE, order and pfn: readable and writable
+ * * HMM_PFN_ERROR
+ *
+ * A pfn of device private memory is answered to its owner only.
+ */
+enum hmm_pfn_flags {
+	HMM_PFN_VALID = 1UL << (BITS_PER_LONG - 1),
+	HMM_PFN_WRITE = 1UL << (BITS_PER_LONG - 2),
+	HMM_PFN_ERROR = 1UL << (BITS_PER_LONG - 3),
+
+	HMM_PFN_DMA_MAPPED = 1UL << (BITS_PER_LONG - 4),
+	HMM_PFN_P2PDMA     = 1UL << (BITS_PER_LONG - 5),
+	HMM_PFN_P2PDMA_BUS = 1UL << (BITS_PER_LONG - 6),
+
+	HMM_PFN_ORDER_SHIFT = (BITS_PER_LONG - 11),
+
+	HMM_PFN_REQ_FAULT = HMM_PFN_VALID,
+	HMM_PFN_REQ_WRITE = HMM_PFN_WRITE,
+
+	HMM_PFN_FLAGS = ~((1UL << HMM_PFN_ORDER_SHIFT) - 1),
+};
+
+/**
+ * hmm_pfn_to_page() - the page of an answer
+ * @hmm_pfn: an entry with HMM_PFN_VALID
+ *
+ * Context: As with all that is made of an answer, under the lock that the
+ * notifier takes, after mmu_interval_read_retry() was false.
+ * Return: the page; nothing but the notifier keeps it mapped.
+ */
+static inline struct page *hmm_pfn_to_page(unsigned long hmm_pfn)
+{
+	return pfn_to_page(hmm_pfn & ~HMM_PFN_FLAGS);
+}
+
+/**
+ * hmm_pfn_to_phys() - the physical address of an answer
+ * @hmm_pfn: an entry with HMM_PFN_VALID
+ *
+ * Context: As hmm_pfn_to_page().
+ * Return: the address of the page's first byte.
+ */
+static inline phys_addr_t hmm_pfn_to_phys(unsigned long hmm_pfn)
+{
+	return __pfn_to_phys(hmm_pfn & ~HMM_PFN_FLAGS);
+}
+
+/**
+ * hmm_pfn_to_map_order() - how much the CPU maps with one page table entry
+ * @hmm_pfn: an entry with HMM_PFN_VALID
+ *
+ * The page is one of 2^order pages that begin at an address and a pfn aligned to
+ * as many and that one page table entry maps. All have the same flags. They may
+ * begin before the range of the call or end behind it.
+ *
+ * Context: As hmm_pfn_to_page().
+ * Return: the order.
+ */
+static inline unsigned int hmm_pfn_to_map_order(unsigned long hmm_pfn)
+{
+	return (hmm_pfn >> HMM_PFN_ORDER_SHIFT) & 0x1F;
+}
+
+/**
+ * struct hmm_range - a call of hmm_range_fault()
+ * @notifier: a notifier, registered with the mm in question, that watches all of
+ *	the range
+ * @notifier_seq: sequence that mmu_interval_read_begin() returned; set by
+ *	hmm_range_fault_unlocked_timeout() itself
+ * @start: first address, page aligned
+ * @end: first address behind the range, page aligned
+ * @hmm_pfns: an entry for each page: request in, answer out
+ * @default_flags: asked of every page: HMM_PFN_REQ_FAULT and HMM_PFN_REQ_WRITE,
+ *	or 0
+ * @pfn_flags_mask: which bits of an entry in @hmm_pfns count as a request; 0 if
+ *	@default_flags is all that is asked
+ * @dev_private_owner: whose device private memory is answered; NULL owns none.
+ *	The owner of struct dev_pagemap.
+ *
+ * The request of a page is ``(hmm_pfns[i] & pfn_flags_mask) | default_flags``.
+ */
+struct hmm_range {
+	struct mmu_interval_notifier *notifier;
+	unsigned long		notifier_seq;
+	unsigned long		start;
+	unsigned long		end;
+	unsigned long		*hmm_pfns;
+	unsigned long		default_flags;
+	unsigned long		pfn_flags_mask;
+	void			*dev_private_owner;
+};
+
+int hmm_range_fault(struct hmm_range *range);
+int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
+				     unsigned long timeout);
+
+/* How long drivers commonly retry, in milliseconds */
+#define HMM_RANGE_DEFAULT_TIMEOUT 1000
+
+#endif /* LINUX_HMM_H */

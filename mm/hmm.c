@@ -1,0 +1,844 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * hmm_range_fault(): a process's page tables, as a device may use them.
+ *
+ * The file reads as the data flows: a page table entry is looked at as a leaf,
+ * a leaf and a request make an answer or a need, the walk answers until it comes
+ * to a need, one fault serves it, and the walk goes on where it stood.
+ */
+#include <linux/hmm.h>
+#include <linux/hugetlb.h>
+#include <linux/leafops.h>
+#include <linux/memremap.h>
+#include <linux/mmu_notifier.h>
+#include <linux/oom.h>
+#include <linux/pagewalk.h>
+#include <linux/sched/signal.h>
+#include <linux/secretmem.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/util_macros.h>
+#include <linux/vmstat.h>
+
+/**
+ * DOC: promises
+ *
+ * The request of a page is ``(hmm_pfns[i] & pfn_flags_mask) | default_flags``.
+ * Of that, HMM_PFN_REQ_FAULT asks for reading, HMM_PFN_REQ_FAULT and
+ * HMM_PFN_REQ_WRITE together for writing, and all else for nothing: the page is
+ * only looked at, which is called a snapshot.
+ *
+ * 1. A page asked for is answered as asked, or the call fails.
+ * 2. A page not asked for is not faulted. Neighbours that the CPU's fault
+ *    handler maps along with an asked page are none of this call's doing.
+ * 3. A pfn or an order is answered with HMM_PFN_VALID only.
+ * 4. The pfn is that of the very page, wherever in a huge entry it lies.
+ * 5. The order is the CPU's: 2^order pages, aligned, mapped by one entry, with
+ *    one set of flags.
+ * 6. After an error, entries of pages before the one that failed hold answers;
+ *    from that one on, they hold what the caller put there.
+ * 7. An answer is never taken for a request, also when a call starts over.
+ * 8. Nothing is held that was not held before: no lock, no RCU section, no kmap.
+ * 9. Device private memory is answered to its owner only. To others it is like
+ *    swapped out memory: absent, and brought home when asked for.
+ * 10. The bits HMM_PFN_DMA_MAPPED, HMM_PFN_P2PDMA and HMM_PFN_P2PDMA_BUS are the
+ *     driver's: they stay as they are, and what a notifier clears stays cleared.
+ */
+
+/* Bits of an entry that belong to the driver */
+#define HMM_PFN_STICKY	(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
+			 HMM_PFN_P2PDMA_BUS)
+
+#define HMM_PFN_REQ	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
+
+/* How a walk or a fault ended, if not with 0 or an error */
+enum hmm_stop {
+	HMM_STOP_NEED = 1,	/* the page at hmm_walk.next must be faulted */
+	HMM_STOP_UNLOCKED,	/* the fault has dropped mmap_lock */
+};
+
+/**
+ * struct hmm_walk - a call under way
+ * @range: what the caller wants
+ * @each: requests differ from page to page
+ * @request: of every page, unless @each
+ * @next: the first page without an answer; all before have one
+ * @need: the request of the page at @next that its entry does not meet
+ * @vma: of the page at @next; valid with @need
+ * @pmdp: entry of the page table in which @next was found to be needed, or NULL.
+ *	It stays while mmap_lock is held: below it, a page table may come and go,
+ *	but a PMD table goes only with all that is mapped through it.
+ * @table_end: end of the part of the range that this page table maps
+ * @fault_flags: for handle_mm_fault()
+ */
+struct hmm_walk {
+	struct hmm_range	*range;
+	bool			each;
+	unsigned long		request;
+	unsigned long		next;
+	unsigned long		need;
+	struct vm_area_struct	*vma;
+	pmd_t			*pmdp;
+	unsigned long		table_end;
+	unsigned int		fault_flags;
+};
+
+/* Requests and entries of hmm_pfns */
+
+static __always_inline unsigned long hmm_request(const struct hmm_range *range,
+						 unsigned long entry)
+{
+	unsigned long request = (entry & range->pfn_flags_mask) |
+				range->default_flags;
+
+	return request & HMM_PFN_REQ_FAULT ? request & HMM_PFN_REQ : 0;
+}
+
+/* Whether requests have to be read page by page */
+static bool hmm_asks_each(const struct hmm_range *range)
+{
+	return hmm_request(range, 0) != hmm_request(range, HMM_PFN_REQ);
+}
+
+static unsigned long *hmm_entry(const struct hmm_range *range,
+				unsigned long addr)
+{
+	return &range->hmm_pfns[(addr - range->start) >> PAGE_SHIFT];
+}
+
+/*
+ * The one place where entries change; @old is what was read from it before.  A
+ * notifier may clear sticky bits meanwhile, so they are not taken from there.
+ */
+static __always_inline void hmm_set_entry(unsigned long *entry,
+					  unsigned long old, unsigned long value)
+{
+	if (unlikely(old & HMM_PFN_STICKY))
+		set_mask_bits(entry, ~HMM_PFN_STICKY, value);
+	else
+		WRITE_ONCE(*entry, value);
+}
+
+/* Page table entries, at whatever level */
+
+/**
+ * struct hmm_leaf - what a page table entry means to a device
+ * @answer: of the first page in question: flags, order and pfn
+ * @error: why a page cannot be had, where @answer is HMM_PFN_ERROR
+ *
+ * This is what becomes of each kind of entry. A dash is what never comes at that
+ * level. R and W stand for HMM_PFN_VALID without and with HMM_PFN_WRITE.
+ *
+ *	entry				at		answer	if asked for more
+ *	----------------------------	-------------	------	-----------------
+ *	none				all		0	fault
+ *	present, writable		all		W
+ *	present, read-only		all		R	fault
+ *	zero page, huge zero page	PTE, PMD	R	fault
+ *	protnone, in a VM_READ VMA	PTE, PMD, tlb	0	fault
+ *	special				PTE, PMD, PUD	error	-EFAULT
+ *	swap				PTE		0	fault
+ *	migration			PTE, PMD, tlb	0	fault, which waits
+ *	device private, own		PTE, PMD	R or W	fault, to system memory
+ *	device private, other's		PTE, PMD	0	fault, to system memory
+ *	device exclusive		PTE		0	fault, to system memory
+ *	hwpoison			PTE, tlb	error	-EHWPOISON
+ *	marker, poison			PTE, tlb	error	-EHWPOISON
+ *	marker, guard			PTE		error	-EFAULT
+ *	marker, uffd-wp			PTE, tlb	0	fault
+ *	pfn out of reach (32 bit)	all		error	-EFAULT
+ *	no VMA, or not for devices	-		error	-EFAULT
+ *
+ * tlb is hugetlb, whose entries are PTEs of any size. A fault for writing is
+ * -EPERM where the VMA does not allow it.
+ */
+struct hmm_leaf {
+	unsigned long answer;
+	int error;
+};
+
+static __always_inline struct hmm_leaf hmm_leaf_none(void)
+{
+	return (struct hmm_leaf) { };
+}
+
+static struct hmm_leaf hmm_leaf_error(int error)
+{
+	return (struct hmm_leaf) { .answer = HMM_PFN_ERROR, .error = error };
+}
+
+/*
+ * On 32 bit, flags and order leave room for the pfns of 8 GiB (4 KiB pages), but
+ * LPAE and PAE machines may have more.
+ */
+static_assert(!IS_ENABLED(CONFIG_64BIT) || HMM_PFN_ORDER_SHIFT + PAGE_SHIFT >= 64);
+
+static __always_inline struct hmm_leaf hmm_leaf_page(unsigned long pfn,
+						     unsigned int order,
+						     bool write)
+{
+	if (!IS_ENABLED(CONFIG_64BIT) && (pfn & HMM_PFN_FLAGS))
+		return hmm_leaf_error(-EFAULT);
+	return (struct hmm_leaf) {
+		.answer = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0) |
+			  (unsigned long)order << HMM_PFN_ORDER_SHIFT | pfn,
+	};
+}
+
+/* Entries that are not present; @pfn_offset leads from its first page to ours */
+static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
+				       softleaf_t entry, unsigned int order,
+				       unsigned long pfn_offset)
+{
+	switch (softleaf_type(entry)) {
+	case SOFTLEAF_DEVICE_PRIVATE_READ:
+	case SOFTLEAF_DEVICE_PRIVATE_WRITE:
+		/* Under RCU since before the entry was read, as this must be */
+		if (!device_page_owned_by(softleaf_to_page(entry),
+					  hw->range->dev_private_owner))
+			return hmm_leaf_none();
+		return hmm_leaf_page(softleaf_to_pfn(entry) + pfn_offset, order,
+				     softleaf_is_device_private_write(entry));
+	case SOFTLEAF_HWPOISON:
+		return hmm_leaf_error(-EHWPOISON);
+	case SOFTLEAF_MARKER:
+		if (softleaf_is_guard_marker(entry))
+			return hmm_leaf_error(-EFAULT);
+		if (softleaf_is_poison_marker(entry))
+			return hmm_leaf_error(-EHWPOISON);
+		return hmm_leaf_none();
+	default:
+		return hmm_leaf_none();
+	}
+}
+
+/*
+ * Where PTEs have a special bit, that bit clears nearly all of them at once;
+ * elsewhere only a VM_MIXEDMAP can hold any.
+ */
+static __always_inline bool hmm_maybe_special(const struct vm_area_struct *vma,
+					      pte_t pte)
+{
+	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL))
+		return pte_special(pte);
+	return vma->vm_flags & VM_MIXEDMAP;
+}
+
+static noinline struct hmm_leaf hmm_leaf_odd_pte(const struct hmm_walk *hw,
+						 struct vm_area_struct *vma,
+						 unsigned long addr, pte_t pte)
+{
+	if (!pte_present(pte))
+		return hmm_leaf_absent(hw, softleaf_from_pte(pte), 0, 0);
+	if (pte_protnone(pte))
+		return hmm_leaf_none();
+	if (!is_zero_pfn(pte_pfn(pte)) && !vm_normal_page(vma, addr, pte))
+		return hmm_leaf_error(-EFAULT);
+	return hmm_leaf_page(pte_pfn(pte), 0, pte_write(pte));
+}
+
+static __always_inline struct hmm_leaf hmm_leaf_pte(const struct hmm_walk *hw,
+						    struct vm_area_struct *vma,
+						    unsigned long addr, pte_t pte)
+{
+	if (likely(pte_present(pte) && !pte_protnone(pte) &&
+		   !hmm_maybe_special(vma, pte)))
+		return hmm_leaf_page(pte_pfn(pte), 0, pte_write(pte));
+	if (pte_none(pte))
+		return hmm_leaf_none();
+	return hmm_leaf_odd_pte(hw, vma, addr, pte);
+}
+
+static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
+					struct vm_area_struct *vma,
+					unsigned long addr, pte_t pte)
+{
+	struct hstate *h = hstate_vma(vma);
+	unsigned long offset = (addr & ~huge_page_mask(h)) >> PAGE_SHIFT;
+
+	if (!pte_present(pte))
+		return hmm_leaf_absent(hw, softleaf_from_pte(pte), 0, 0);
+	if (pte_protnone(pte))
+		return hmm_leaf_none();
+	return hmm_leaf_page(pte_pfn(pte) + offset, huge_page_order(h),
+			     huge_pte_write(pte));
+}
+
+/*
+ * An architecture without huge leaves need not know pmd_pfn() and its kin: ARM
+ * without LPAE, for one, does not. mm/memory.c asks for them under the same
+ * symbol, so wherever it is set they are there.
+ */
+#ifdef CONFIG_PGTABLE_HAS_HUGE_LEAVES
+
+static struct hmm_leaf hmm_leaf_pmd(const struct hmm_walk *hw,
+				    struct vm_area_struct *vma,
+				    unsigned long addr, pmd_t pmd)
+{
+	unsigned long offset = (addr & ~PMD_MASK) >> PAGE_SHIFT;
+
+	if (!pmd_present(pmd))
+		return hmm_leaf_absent(hw, softleaf_from_pmd(pmd),
+				       PMD_SHIFT - PAGE_SHIFT, offset);
+	if (pmd_protnone(pmd))
+		return hmm_leaf_none();
+	if (!is_huge_zero_pmd(pmd) && !vm_normal_page_pmd(vma, addr, pmd))
+		return hmm_leaf_error(-EFAULT);
+	return hmm_leaf_page(pmd_pfn(pmd) + offset, PMD_SHIFT - PAGE_SHIFT,
+			     pmd_write(pmd));
+}
+
+static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
+				    unsigned long addr, pud_t pud)
+{
+	unsigned long offset = (addr & ~PUD_MASK) >> PAGE_SHIFT;
+
+	if (!vm_normal_page_pud(vma, addr, pud))
+		return hmm_leaf_error(-EFAULT);
+	return hmm_leaf_page(pud_pfn(pud) + offset, PUD_SHIFT - PAGE_SHIFT,
+			     pud_write(pud));
+}
+
+#else
+
+static struct hmm_leaf hmm_leaf_pmd(const struct hmm_walk *hw,
+				    struct vm_area_struct *vma,
+				    unsigned long addr, pmd_t pmd)
+{
+	return hmm_leaf_none();
+}
+
+static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
+				    unsigned long addr, pud_t pud)
+{
+	return hmm_leaf_none();
+}
+
+#endif
+
+/* Requests and leaves make answers, needs and errors */
+
+/*
+ * What is to be done about the page at @addr, whose @leaf does not meet its
+ * @request.  This is where the walk stops.
+ */
+static int hmm_unmet(struct hmm_walk *hw, struct vm_area_struct *vma,
+		     unsigned long addr, unsigned long request,
+		     struct hmm_leaf leaf)
+{
+	hw->next = addr;
+	if (leaf.error)
+		return leaf.error;
+	if ((request & HMM_PFN_REQ_WRITE) && !(vma->vm_flags & VM_WRITE))
+		return -EPERM;
+	hw->need = request;
+	hw->vma = vma;
+	return HMM_STOP_NEED;
+}
+
+/* Writes answers to all pages of one leaf, of which @answer is the first's */
+static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
+		       unsigned long end, unsigned long answer)
+{
+	unsigned long *entry = hmm_entry(hw->range, addr);
+	unsigned long step = answer & HMM_PFN_VALID ? 1 : 0;
+
+	for (; addr < end; addr += PAGE_SIZE, entry++, answer += step)
+		hmm_set_entry(entry, READ_ONCE(*entry), answer);
+}
+
+/*
+ * One entry, one answer: a fault at the page where the walk goes on may have
+ * brought an entry that begins before it.  Those pages asked for less than this
+ * entry gives, or the walk would have stopped at them.
+ */
+static void hmm_answer_before(struct hmm_walk *hw, unsigned long addr,
+			      unsigned long answer)
+{
+	unsigned long size = PAGE_SIZE << hmm_pfn_to_map_order(answer);
+	unsigned long begin = max(ALIGN_DOWN(addr, size), hw->range->start);
+
+	hmm_answer(hw, begin, addr, answer - ((addr - begin) >> PAGE_SHIFT));
+}
+
+/* The first page whose request @answer does not meet, or @end */
+static unsigned long hmm_find_unmet(const struct hmm_walk *hw,
+				    unsigned long addr, unsigned long end,
+				    unsigned long answer, unsigned long *request)
+{
+	const unsigned long *entry = hmm_entry(hw->range, addr);
+
+	*request = hw->request;
+	if (!hw->each)
+		return *request & ~answer ? addr : end;
+
+	for (; addr < end; addr += PAGE_SIZE, entry++) {
+		*request = hmm_request(hw->range, READ_ONCE(*entry));
+		if (*request & ~answer)
+			break;
+	}
+	return addr;
+}
+
+/* Long walks stop here, with no lock but mmap_lock held */
+static int hmm_breathe(void)
+{
+	cond_resched();
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
+/* All pages from @addr to @end are of one @leaf, or hole */
+static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
+			 unsigned long addr, unsigned long end,
+			 struct hmm_leaf leaf)
+{
+	unsigned long request, next, unmet;
+	int ret;
+
+	if (leaf.answer & HMM_PFN_VALID)
+		hmm_answer_before(hw, addr, leaf.answer);
+
+	for (; addr < end; addr = next) {
+		ret = hmm_breathe();
+		if (ret)
+			return ret;
+		next = pmd_addr_end(addr, end);
+		unmet = hmm_find_unmet(hw, addr, next, leaf.answer, &request);
+		hmm_answer(hw, addr, unmet, leaf.answer);
+		if (unmet < next)
+			return hmm_unmet(hw, vma, unmet, request, leaf);
+		hw->next = next;
+		if (leaf.answer & HMM_PFN_VALID)
+			leaf.answer += (next - addr) >> PAGE_SHIFT;
+	}
+	return 0;
+}
+
+/*
+ * Answers pages of one page table.  Neither it nor what it maps is locked: what
+ * changes meanwhile is called to the notifier.  @each is a constant, so that a
+ * walk whose requests are all alike does not read them.
+ */
+static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
+					    struct vm_area_struct *vma,
+					    pte_t *ptep, unsigned long addr,
+					    unsigned long end, const bool each)
+{
+	unsigned long *entry = hmm_entry(hw->range, addr);
+	unsigned long old, request = hw->request;
+	struct hmm_leaf leaf;
+
+	for (; addr < end; addr += PAGE_SIZE, ptep++, entry++) {
+		leaf = hmm_leaf_pte(hw, vma, addr, ptep_get_lockless(ptep));
+		old = READ_ONCE(*entry);
+		if (each)
+			request = hmm_request(hw->range, old);
+		if (unlikely(request & ~leaf.answer))
+			return hmm_unmet(hw, vma, addr, request, leaf);
+		hmm_set_entry(entry, old, leaf.answer);
+	}
+	hw->next = end;
+	return 0;
+}
+
+static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
+			  pte_t *ptep, unsigned long addr, unsigned long end)
+{
+	if (hw->each)
+		return __hmm_walk_table(hw, vma, ptep, addr, end, true);
+	return __hmm_walk_table(hw, vma, ptep, addr, end, false);
+}
+
+/* Callbacks of the walk.  All are called with mmap_lock held, and may sleep. */
+
+/* No VMA, or no page table: @depth does not matter */
+static int hmm_pte_hole(unsigned long addr, unsigned long end, int depth,
+			struct mm_walk *walk)
+{
+	return hmm_walk_leaf(walk->private, walk->vma, addr, end,
+			     walk->vma ? hmm_leaf_none() :
+					 hmm_leaf_error(-EFAULT));
+}
+
+/* A PUD that is not none: a huge one has to be taken as it is, or it is split */
+static int hmm_pud_entry(pud_t *pudp, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	pud_t pud = pudp_get(pudp);
+
+	if (!pud_trans_huge(pud))
+		return 0;
+	walk->action = ACTION_CONTINUE;
+	return hmm_walk_leaf(walk->private, walk->vma, addr, end,
+			     hmm_leaf_pud(walk->vma, addr, pud));
+}
+
+/* A PMD without a page table: huge, absent, or changing right now */
+static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			struct mm_walk *walk)
+{
+	struct hmm_leaf leaf;
+	pmd_t pmd;
+
+	/* For hmm_leaf_absent(): keeps a device private page and its pgmap */
+	rcu_read_lock();
+	pmd = pmdp_get_lockless(pmdp);
+	if (pmd_none(pmd) || (pmd_present(pmd) && !pmd_trans_huge(pmd))) {
+		rcu_read_unlock();
+		walk->action = ACTION_AGAIN;
+		return 0;
+	}
+	leaf = hmm_leaf_pmd(walk->private, walk->vma, addr, pmd);
+	rcu_read_unlock();
+	return hmm_walk_leaf(walk->private, walk->vma, addr, end, leaf);
+}
+
+/* A PMD that is not none */
+static int hmm_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	struct hmm_walk *hw = walk->private;
+	pte_t *ptep;
+	int ret;
+
+	ret = hmm_breathe();
+	if (ret)
+		return ret;
+	ptep = pte_offset_map(pmdp, addr);
+	if (!ptep)
+		return hmm_walk_pmd(pmdp, addr, end, walk);
+	ret = hmm_walk_table(hw, walk->vma, ptep, addr, end);
+	pte_unmap(ptep);
+	if (ret == HMM_STOP_NEED) {
+		hw->pmdp = pmdp;
+		hw->table_end = end;
+	}
+	return ret;
+}
+
+/* A hugetlb entry, also none.  The lock makes it one piece, no more. */
+static int hmm_hugetlb_entry(pte_t *ptep, unsigned long hmask,
+			     unsigned long addr, unsigned long end,
+			     struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+	struct hmm_walk *hw = walk->private;
+	spinlock_t *ptl;
+	pte_t pte;
+
+	ptl = huge_pte_lock(hstate_vma(vma), walk->mm, ptep);
+	pte = huge_ptep_get(walk->mm, addr & hmask, ptep);
+	spin_unlock(ptl);
+	return hmm_walk_leaf(hw, vma, addr, end,
+			     hmm_leaf_hugetlb(hw, vma, addr, pte));
+}
+
+/*
+ * A VMA, before any of its entries.  One that cannot be read is taken for one
+ * that cannot be written, either: no architecture that HMM is for can have that.
+ */
+static int hmm_test_walk(unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+	int ret;
+
+	if ((vma->vm_flags & VM_READ) &&
+	    !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && !vma_is_secretmem(vma))
+		return 0;
+	ret = hmm_walk_leaf(walk->private, vma, addr, end,
+			    hmm_leaf_error(-EFAULT));
+	return ret ?: 1;
+}
+
+static const struct mm_walk_ops hmm_walk_ops = {
+	.pud_entry = PTR_IF(IS_ENABLED(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD),
+			    hmm_pud_entry),
+	.pmd_entry = hmm_pmd_entry,
+	.pte_hole = hmm_pte_hole,
+	.hugetlb_entry = PTR_IF(IS_ENABLED(CONFIG_HUGETLB_PAGE),
+				hmm_hugetlb_entry),
+	.test_walk = hmm_test_walk,
+	.walk_lock = PGWALK_RDLOCK,
+};
+
+/* Walking and faulting in turn */
+
+/*
+ * Goes on in the page table whose page was faulted.  A walk from the top for each
+ * page would cost a sixth of a page fault.
+ */
+static int hmm_resume_table(struct hmm_walk *hw)
+{
+	pmd_t *pmdp = hw->pmdp;
+	pte_t *ptep;
+	int ret;
+
+	hw->pmdp = NULL;
+	ptep = pte_offset_map(pmdp, hw->next);
+	if (!ptep)
+		return 0;
+	ret = hmm_walk_table(hw, hw->vma, ptep, hw->next, hw->table_end);
+	pte_unmap(ptep);
+	if (ret == HMM_STOP_NEED)
+		hw->pmdp = pmdp;
+	return ret;
+}
+
+/* 0 once all pages are answered, HMM_STOP_NEED before one to fault, or an error */
+static int hmm_walk(struct hmm_walk *hw)
+{
+	struct hmm_range *range = hw->range;
+	int ret = 0;
+
+	if (hw->pmdp)
+		ret = hmm_resume_table(hw);
+	if (ret || hw->next == range->end)
+		return ret;
+	return walk_page_range(range->notifier->mm, hw->next, range->end,
+			       &hmm_walk_ops, hw);
+}
+
+/* Serves the need of the page at hw->next: 0, HMM_STOP_UNLOCKED or an error */
+static int hmm_fault(struct hmm_walk *hw)
+{
+	unsigned int flags = hw->fault_flags;
+	vm_fault_t fault;
+
+	if (WARN_ON_ONCE(!hw->need))
+		return -EINVAL;
+	if (hw->need & HMM_PFN_REQ_WRITE)
+		flags |= FAULT_FLAG_WRITE;
+	hw->need = 0;
+
+	count_vm_event(HMM_PAGE_FAULT);
+	fault = handle_mm_fault(hw->vma, hw->next, flags, NULL);
+	if (fault & VM_FAULT_RETRY)
+		hw->fault_flags |= FAULT_FLAG_TRIED;
+	else
+		hw->fault_flags &= ~FAULT_FLAG_TRIED;
+	if (fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+		return HMM_STOP_UNLOCKED;
+	if (fault & VM_FAULT_ERROR)
+		return vm_fault_to_errno(fault, FOLL_HWPOISON) ?: -EFAULT;
+	return 0;
+}
+
+/*
+ * Answers and faults until all pages are answered.  Each fault is followed by a
+ * look at what it mapped, as that may be more than one page.
+ *
+ * Return: 0, HMM_STOP_UNLOCKED or an error; hw->next is then the first page that
+ * has no answer.
+ */
+static int hmm_walk_and_fault(struct hmm_walk *hw)
+{
+	struct hmm_range *range = hw->range;
+	int ret;
+
+	do {
+		if (mmu_interval_check_retry(range->notifier,
+					     range->notifier_seq))
+			return -EBUSY;
+		ret = hmm_walk(hw);
+		if (ret != HMM_STOP_NEED)
+			return ret;
+		ret = hmm_breathe();
+		if (ret)
+			return ret;
+		ret = hmm_fault(hw);
+	} while (!ret);
+	return ret;
+}
+
+/* Entry points */
+
+static bool hmm_range_is_sane(const struct hmm_range *range)
+{
+	const struct mmu_interval_notifier *notifier = range->notifier;
+
+	if (WARN_ON_ONCE(!notifier || !range->hmm_pfns))
+		return false;
+	return PAGE_ALIGNED(range->start) && PAGE_ALIGNED(range->end) &&
+	       range->start < range->end &&
+	       range->start >= notifier->interval_tree.start &&
+	       range->end - 1 <= notifier->interval_tree.last;
+}
+
+static void hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
+			  unsigned int fault_flags)
+{
+	*hw = (struct hmm_walk) {
+		.range = range,
+		.each = hmm_asks_each(range),
+		.request = hmm_request(range, 0),
+		.next = range->start,
+		.fault_flags = FAULT_FLAG_REMOTE | fault_flags,
+	};
+	count_vm_event(HMM_RANGE_FAULT);
+}
+
+/**
+ * hmm_range_fault() - what a device may access of a process's memory
+ * @range: what is asked for, and where the answers go
+ *
+ * Reads the page tables of @range->notifier->mm from @range->start to @range->end
+ * and writes an answer for each page into @range->hmm_pfns. Pages that are asked
+ * for and that the page tables do not hold so are faulted; pages that are not
+ * asked for are left as they are. No page is pinned: mmu_interval_read_retry()
+ * says whether the answers still hold, and the notifier when they cease to. See
+ * Documentation/mm/hmm.rst.
+ *
+ * Before the call, @range->notifier_seq is set to what mmu_interval_read_begin()
+ * returned. After it, the caller takes the lock under which its notifier calls
+ * mmu_interval_set_seq(), and uses the answers if mmu_interval_read_retry() is
+ * false; else it begins anew.
+ *
+ * A driver whose device writes to a page marks it dirty itself, see
+ * Documentation/mm/hmm.rst.
+ *
+ * Context: Process context. The caller holds the mmap_lock of the mm for reading
+ * or writing, and a reference that keeps the mm's users from going to 0. The lock
+ * is not dropped, so memory whose fault handler must drop it (userfaultfd for
+ * one) cannot be faulted: hmm_range_fault_unlocked_timeout() is for that.
+ *
+ * Return: 0 if all entries hold answers. Otherwise entries of pages before the
+ * one that failed hold answers, all others what they held before:
+ *
+ * * -EINVAL: @range is empty, not page aligned or exceeds the notifier's interval;
+ *   with a warning, it has no notifier or no array, or mmap_lock is not held.
+ *   A mistake of the driver: nothing was touched.
+ * * -EBUSY: the notifier was called. Call again with a new sequence, after
+ *   mmap_lock was dropped.
+ * * -EFAULT: a page was asked for that no device can have: no VMA, one that
+ *   cannot be read or is VM_IO or VM_PFNMAP, secret memory, a special mapping, a
+ *   guard region, or the fault failed. Fail the access; asking again is no use.
+ * * -EPERM: writing was asked for, and the VMA does not allow it. Fail the access.
+ * * -EHWPOISON: a page was asked for whose memory is broken, or said to be by
+ *   userfaultfd. Fail the access.
+ * * -ENOMEM: the fault found no memory.
+ * * -EINTR: the caller is being killed. Give up.
+ */
+int hmm_range_fault(struct hmm_range *range)
+{
+	struct hmm_walk hw;
+	int ret;
+
+	if (!hmm_range_is_sane(range) ||
+	    WARN_ON_ONCE(!rwsem_is_locked(&range->notifier->mm->mmap_lock)))
+		return -EINVAL;
+
+	hmm_walk_init(&hw, range, 0);
+	ret = hmm_walk_and_fault(&hw);
+	/* Without FAULT_FLAG_ALLOW_RETRY no fault may drop the lock */
+	return WARN_ON_ONCE(ret > 0) ? -EFAULT : ret;
+}
+EXPORT_SYMBOL(hmm_range_fault);
+
+/*
+ * One go at the pages from hw->next on, under mmap_lock.
+ *
+ * Return: 0; HMM_STOP_UNLOCKED if a fault has cut it short, which is progress; or
+ * an error.  mmap_lock is not held then in any case.
+ */
+static int hmm_attempt(struct hmm_walk *hw)
+{
+	struct mm_struct *mm = hw->range->notifier->mm;
+	int ret;
+
+	ret = hmm_breathe() ?: mmap_read_lock_killable(mm);
+	if (ret)
+		return ret;
+	hw->pmdp = NULL;
+	ret = check_stable_address_space(mm) ? -EFAULT : hmm_walk_and_fault(hw);
+	if (ret != HMM_STOP_UNLOCKED)
+		mmap_read_unlock(mm);
+	return ret;
+}
+
+/* Gives the caller's entries back, all but sticky bits, and begins anew */
+static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
+{
+	struct hmm_range *range = hw->range;
+	unsigned long addr, *entry = range->hmm_pfns;
+
+	for (addr = range->start; addr < hw->next; addr += PAGE_SIZE) {
+		hmm_set_entry(entry, READ_ONCE(*entry),
+			      *inputs++ & ~HMM_PFN_STICKY);
+		entry++;
+	}
+	hw->next = range->start;
+}
+
+/* Attempts until one succeeds, fails, or retries have taken @timeout jiffies */
+static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
+			unsigned long timeout)
+{
+	struct hmm_range *range = hw->range;
+	unsigned long since, spent = 0;
+	bool again = false;
+	int ret;
+
+	for (;;) {
+		since = jiffies;
+		range->notifier_seq = mmu_interval_read_begin(range->notifier);
+		while ((ret = hmm_attempt(hw)) == HMM_STOP_UNLOCKED)
+			since = jiffies;
+		if (ret != -EBUSY)
+			return ret;
+		/* The first attempt was no retry */
+		if (again)
+			spent += jiffies - since;
+		again = true;
+		if (timeout && spent >= timeout)
+			return ret;
+		hmm_start_over(hw, inputs);
+	}
+}
+
+/**
+ * hmm_range_fault_unlocked_timeout() - hmm_range_fault() that takes mmap_lock
+ * @range: what is asked for, and where the answers go
+ * @timeout: how long to retry after the notifier was called, in jiffies; 0 to
+ *	retry until it succeeds, fails, or the caller is killed
+ *
+ * Does what hmm_range_fault() does, and retries with a new @range->notifier_seq
+ * when the notifier was called meanwhile. A fault may drop mmap_lock; the call
+ * then goes on where it stood if the notifier was not called.
+ *
+ * Only retries count for @timeout: not the first attempt, nor what led to a fault
+ * that dropped mmap_lock.
+ *
+ * Context: Process context. The caller holds neither the mmap_lock of the mm nor
+ * a lock that its notifier takes, but a reference that keeps the mm's users from
+ * going to 0.
+ *
+ * Return: as hmm_range_fault(), with the same entries on return, but:
+ *
+ * * -EBUSY: the notifier kept being called for @timeout. Give other work a chance,
+ *   then call again.
+ * * -ENOMEM: also if there is no memory for a copy of @range->hmm_pfns, with which
+ *   to start over. Nothing was touched.
+ * * -EFAULT: also if the mm is being reaped by the OOM killer.
+ */
+int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
+				     unsigned long timeout)
+{
+	struct hmm_walk hw;
+	unsigned long *inputs;
+	int ret;
+
+	if (!hmm_range_is_sane(range))
+		return -EINVAL;
+	inputs = kvmemdup(range->hmm_pfns,
+			  ((range->end - range->start) >> PAGE_SHIFT) *
+			  sizeof(*inputs), GFP_KERNEL | __GFP_NOWARN);
+	if (!inputs)
+		return -ENOMEM;
+
+	hmm_walk_init(&hw, range, FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE);
+	ret = hmm_attempts(&hw, inputs, timeout);
+	kvfree(inputs);
+	return ret;
+}
+EXPORT_SYMBOL(hmm_range_fault_unlocked_timeout);
