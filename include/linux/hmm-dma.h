@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Answers of hmm_range_fault(), mapped for DMA.
+ *
+ * See Documentation/mm/hmm.rst.
+ */
+#ifndef LINUX_HMM_DMA_H
+#define LINUX_HMM_DMA_H
+
+#include <linux/dma-mapping.h>
+
+struct pci_p2pdma_map_state;
+
+/**
+ * struct hmm_dma_map - a region of memory and its DMA mappings
+ * @state: IOVA space of the region, if the device has such
+ * @pfn_list: an entry for each page of the region, as hmm_range_fault() answers;
+ *	HMM_PFN_DMA_MAPPED and its like are kept in the first of each DMA entry
+ * @dma_list: a DMA address for each DMA entry; NULL if they need not be kept
+ * @dma_entry_size: bytes the device maps with one entry, a power of two of at
+ *	least PAGE_SIZE
+ *
+ * All but @pfn_list's answers is set by hmm_dma_map_alloc().
+ */
+struct hmm_dma_map {
+	struct dma_iova_state state;
+	unsigned long *pfn_list;
+	dma_addr_t *dma_list;
+	size_t dma_entry_size;
+};
+
+/**
+ * hmm_dma_pfn() - where the pages of a DMA entry begin
+ * @map: the region
+ * @idx: which DMA entry of the region
+ *
+ * Return: the first of dma_entry_size / PAGE_SIZE entries of @map->pfn_list.
+ */
+static inline unsigned long *hmm_dma_pfn(const struct hmm_dma_map *map,
+					 size_t idx)
+{
+	return &map->pfn_list[idx * (map->dma_entry_size >> PAGE_SHIFT)];
+}
+
+int hmm_dma_map_alloc(struct device *dev, struct hmm_dma_map *map,
+		      size_t nr_entries, size_t dma_entry_size);
+void hmm_dma_map_free(struct device *dev, struct hmm_dma_map *map);
+dma_addr_t hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
+			   size_t idx,
+			   struct pci_p2pdma_map_state *p2pdma_state);
+int hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map, size_t idx,
+		      size_t nr, struct pci_p2pdma_map_state *p2pdma_state);
+bool hmm_dma_unmap_pfn(struct device *dev, struct hmm_dma_map *map, size_t idx);
+
+#endif /* LINUX_HMM_DMA_H */
