@@ -113,10 +113,10 @@ static unsigned long *hmm_entry(const struct hmm_range *range,
 static __always_inline void hmm_set_entry(unsigned long *entry,
 					  unsigned long old, unsigned long value)
 {
-	if (unlikely(old & HMM_PFN_STICKY))
-		set_mask_bits(entry, ~HMM_PFN_STICKY, value);
-	else
+	if (likely(!(old & HMM_PFN_STICKY)))
 		WRITE_ONCE(*entry, value);
+	else if ((old & ~HMM_PFN_STICKY) != value)
+		set_mask_bits(entry, ~HMM_PFN_STICKY, value);
 }
 
 /* Page table entries, at whatever level */
@@ -216,12 +216,9 @@ static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
  * Where PTEs have a special bit, that bit clears nearly all of them at once;
  * elsewhere only a VM_MIXEDMAP can hold any.
  */
-static __always_inline bool hmm_maybe_special(const struct vm_area_struct *vma,
-					      pte_t pte)
+static __always_inline bool hmm_maybe_special(bool mixed, pte_t pte)
 {
-	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL))
-		return pte_special(pte);
-	return vma->vm_flags & VM_MIXEDMAP;
+	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) ? pte_special(pte) : mixed;
 }
 
 static noinline struct hmm_leaf hmm_leaf_odd_pte(const struct hmm_walk *hw,
@@ -239,10 +236,11 @@ static noinline struct hmm_leaf hmm_leaf_odd_pte(const struct hmm_walk *hw,
 
 static __always_inline struct hmm_leaf hmm_leaf_pte(const struct hmm_walk *hw,
 						    struct vm_area_struct *vma,
+						    bool mixed,
 						    unsigned long addr, pte_t pte)
 {
 	if (likely(pte_present(pte) && !pte_protnone(pte) &&
-		   !hmm_maybe_special(vma, pte)))
+		   !hmm_maybe_special(mixed, pte)))
 		return hmm_leaf_page(pte_pfn(pte), 0, pte_write(pte));
 	if (pte_none(pte))
 		return hmm_leaf_none();
@@ -336,14 +334,28 @@ static int hmm_unmet(struct hmm_walk *hw, struct vm_area_struct *vma,
 	return HMM_STOP_NEED;
 }
 
-/* Writes answers to all pages of one leaf, of which @answer is the first's */
+static bool hmm_four_are_sticky(const unsigned long *entry)
+{
+	return (READ_ONCE(entry[0]) | READ_ONCE(entry[1]) |
+		READ_ONCE(entry[2]) | READ_ONCE(entry[3])) & HMM_PFN_STICKY;
+}
+
+/*
+ * Writes answers to all pages of one leaf, of which @answer is the first's.  To
+ * test entries by fours takes half the time.
+ */
 static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 		       unsigned long end, unsigned long answer)
 {
 	unsigned long *entry = hmm_entry(hw->range, addr);
+	unsigned long nr = (end - addr) >> PAGE_SHIFT;
 	unsigned long step = answer & HMM_PFN_VALID ? 1 : 0;
+	int i;
 
-	for (; addr < end; addr += PAGE_SIZE, entry++, answer += step)
+	for (; nr >= 4 && !hmm_four_are_sticky(entry); nr -= 4)
+		for (i = 0; i < 4; i++, answer += step)
+			WRITE_ONCE(*entry++, answer);
+	for (; nr; nr--, entry++, answer += step)
 		hmm_set_entry(entry, READ_ONCE(*entry), answer);
 }
 
@@ -426,10 +438,12 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 {
 	unsigned long *entry = hmm_entry(hw->range, addr);
 	unsigned long old, request = hw->request;
+	const bool mixed = vma->vm_flags & VM_MIXEDMAP;
 	struct hmm_leaf leaf;
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++, entry++) {
-		leaf = hmm_leaf_pte(hw, vma, addr, ptep_get_lockless(ptep));
+		leaf = hmm_leaf_pte(hw, vma, mixed, addr,
+				    ptep_get_lockless(ptep));
 		old = READ_ONCE(*entry);
 		if (each)
 			request = hmm_request(hw->range, old);
