@@ -14,6 +14,11 @@ export LC_ALL=C
 say() { echo "${0##*/}: $*"; }
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
+# Prints VERSION.PATCHLEVEL of a source tree
+linux_version() { # DIR
+	awk '$1 == "VERSION" || $1 == "PATCHLEVEL" { v = v "." $3 } END { print substr(v, 2) }' "$1/Makefile"
+}
+
 # locked NAME: from here on nobody else is in the part of that name
 locked() {
 	mkdir -p "$build"
@@ -28,6 +33,7 @@ splat='Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|tr
 coherent=0x108000000
 guest_memory=5G
 guest_args="memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64"
+guest_qemu="-machine q35 -device intel-iommu -device edu"
 
 case $top in
 *[[:space:]:,\'\"\\]*) die "$top: move the repository to a path without blanks, colons, commas and quotes" ;;

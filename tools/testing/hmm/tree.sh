@@ -14,16 +14,12 @@ set -euo pipefail
 
 package=linux-source-7.3
 
-wanted_version() { # MAKEFILE
-	awk '$1 == "VERSION" || $1 == "PATCHLEVEL" { v = v "." $3 } END { print substr(v, 2) }' "$1"
-}
-
 # Has what is in base.tmp the looks of a clean Linux 7.3?
 inspect() { # WHERE-FROM
 	local version
 
 	[ -f "$build/base.tmp/mm/hmm.c" ] || die "$1: not a Linux source tree"
-	version=$(wanted_version "$build/base.tmp/Makefile")
+	version=$(linux_version "$build/base.tmp")
 	[ "$version" = 7.3 ] || die "$1: Linux $version, but this is for 7.3.x"
 	if [ -e "$build/base.tmp/.config" ] || [ -d "$build/base.tmp/include/config" ]; then
 		die "$1: was built in; run 'make mrproper' there first"
