@@ -3,7 +3,9 @@
 #
 # guest.sh JOB - first process of the guest that vm.sh boots
 #
-# JOB is sourced: it says what to run and what of /tmp must stay visible.
+# JOB is sourced: it says what to run ("command"), where ("dir"), and what of
+# /tmp must stay visible.
+# shellcheck disable=SC2154
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root TERM=dumb LC_ALL=C
 
@@ -17,6 +19,7 @@ mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 ln -sf /proc/self/fd /dev/fd
 
+# shellcheck source=/dev/null
 . "$1"
 mkdir /run/host
 mount --bind / /run/host

@@ -34,7 +34,7 @@ if command -v ccache >/dev/null; then
 fi
 run_make() {
 	# shellcheck disable=SC2086 # $KERNEL_MAKE is for several words
-	make -s -C "$src" O="$obj" ARCH="$arch" CC="$cc" ${KERNEL_MAKE:-} "$@"
+	make -C "$src" O="$obj" ARCH="$arch" CC="$cc" ${KERNEL_MAKE:-} "$@"
 }
 
 # Every line of the fragments must be in the end result
@@ -59,10 +59,10 @@ configure() {
 	stamp=$(cat "$src/Makefile" "${fragments[@]}" | sha256sum)" $arch $src"
 	if [ "$(cat "$obj/config.stamp" 2>/dev/null)" != "$stamp" ]; then
 		rm -f "$obj/config.stamp"
-		run_make tinyconfig
+		run_make -s tinyconfig
 		"$src/scripts/kconfig/merge_config.sh" -m -O "$obj" \
 			"$obj/.config" "${fragments[@]}"
-		run_make olddefconfig
+		run_make -s olddefconfig
 		survived
 		echo "$stamp" >"$obj/config.stamp"
 	fi
@@ -86,6 +86,16 @@ configure >"$log" 2>&1 || {
 	die "$name: cannot be configured; see $log"
 }
 mapfile -t wanted < <(targets)
+
+# One line each half minute
+progress() {
+	while sleep 30; do
+		say "$name: $(grep -cE '^  (CC|AS|AR|LD)' "$log") files built"
+	done
+}
+
+progress &
+trap 'kill %1 2>/dev/null || true' EXIT
 run_make -j"$(nproc)" "${wanted[@]}" >"$log" 2>&1 || {
 	grep -m 20 -E 'error|undefined|\*\*\*|No space' "$log" >&2 || tail -5 "$log" >&2
 	die "$name: does not build; see $log"

@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# check.sh [NAME]... - run all that is in check.d, or what has NAME in its name
+#
+# A suite is a script whose last line of output is "N passed, N failed, N
+# skipped". One that ends without it, or badly, counts as one failure more.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+logs=$top/build/log
+passed=0 failed=0 skipped=0
+counts='^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$'
+
+selected() { # [NAME]...
+	local suite name
+
+	for suite in "$here"/check.d/[0-9]*; do
+		[ $# -gt 0 ] || echo "$suite"
+		for name; do
+			[[ ${suite##*/} != *"$name"* ]] || echo "$suite"
+		done
+	done
+}
+
+# Says once a minute where the suite is
+watch() { # LOG
+	local start=$SECONDS
+
+	while sleep 60; do
+		printf '      %d min: %.90s\n' $(((SECONDS - start) / 60)) "$(tail -1 "$1")"
+	done
+}
+
+add() { # SUITE STATUS LOG
+	local name=${1##*/} p=0 f=0 s=0
+
+	if [[ $(tail -1 "$3") =~ $counts ]]; then
+		p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
+	elif [ "$2" = 0 ]; then
+		echo "$name: ended without a count" >>"$3"
+		f=1
+	fi
+	[ "$2" = 0 ] || [ "$f" -gt 0 ] || f=1
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	if [ "$f" -gt 0 ]; then
+		grep -aE '^(not ok|# not ok|FAIL)|^[a-z-]+\.sh: ' "$3" | tail -20 >&2 || true
+		echo "      see $3" >&2
+	fi
+	echo "      $p passed, $f failed, $s skipped"
+}
+
+run() { # SUITE
+	local log=$logs/${1##*/}.log start=$SECONDS status=0 watcher
+
+	: >"$log"
+	watch "$log" &
+	watcher=$!
+	"$1" >"$log" 2>&1 </dev/null || status=$?
+	kill $watcher
+	wait $watcher 2>/dev/null || true
+	add "$1" "$status" "$log"
+	echo "      $((SECONDS - start)) s"
+}
+
+mkdir -p "$logs"
+mapfile -t suites < <(selected "$@")
+[ ${#suites[@]} -gt 0 ] || die "$*: no suite of that name in tools/testing/hmm/check.d"
+echo "[0/${#suites[@]}] packages, source, kernel"
+"$here/packages.sh" check
+"$here/check-kernel.sh"
+echo "      $SECONDS s"
+i=0
+for suite in "${suites[@]}"; do
+	i=$((i + 1))
+	echo "[$i/${#suites[@]}] ${suite##*/}"
+	run "$suite"
+done
+echo "$SECONDS s in all; logs are in $logs"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
