@@ -3,14 +3,16 @@
 #
 # main-job.sh - RDMA on-demand paging over hmm_range_fault(), in the guest
 #
-# usage: main-job.sh OBJDIR [-s] [-t SECONDS] [-S SEED]
+# usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]
 #
 # OBJDIR is where the running kernel was built: modules are taken from there.
+# PROGRAMS is where odp_torture is.
 # -s is for a stock kernel, which has nothing to show that its walker is ours.
 set -euo pipefail
 
-obj=${1:?usage: main-job.sh OBJDIR [-s] [-t SECONDS] [-S SEED]}
-shift
+usage="usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]"
+obj=${1:?$usage} programs=${2:?$usage}
+shift 2
 stock=
 torture_args=()
 while getopts st:S: option; do
@@ -22,7 +24,6 @@ while getopts st:S: option; do
 	esac
 done
 
-here=$(dirname "$(readlink -f "$0")")
 work=$(mktemp -d /run/odp.XXXXXX)
 failures=()
 rows=()
@@ -154,13 +155,9 @@ pingpongs() {
 }
 
 torture() {
-	local program=$obj/odp_torture status=0
+	local status=0
 
-	if [ ! -x "$program" ]; then
-		program=$work/odp_torture
-		cc -O2 -o "$program" "$here/odp_torture.c" -libverbs -lpthread
-	fi
-	"$program" -d rxe0 -g "$gid_index" -w /dev/ram1 "${torture_args[@]}" |
+	"$programs/odp_torture" -d rxe0 -g "$gid_index" -w /dev/ram1 "${torture_args[@]}" |
 		tee "$work/torture" || status=$?
 	[ "$status" = 0 ] || fail "the torture found faults (status $status)"
 	for what in "bytes checked" "invalidations seen" "device faults"; do
