@@ -5,21 +5,36 @@ hmm := tools/testing/hmm
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | \
-		sed -E 's/^([a-z-]+):.*## /\1|/' | \
-		awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+		awk -F': *## *' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-packages: ## install what Debian packages are missing
-	@$(hmm)/packages.sh
+run: ## RDMA on demand over this hmm_range_fault(), from a bare Debian
+	@$(hmm)/run.sh
 
-tree: ## Linux in build/7.3/base, and with this repository's files in build/7.3/tree
+check: ## everything that is tested; ends with "N passed, N failed, N skipped"
+	@$(hmm)/check.sh
+
+tree: ## Linux in build/7.3/base, and with our files in build/7.3/tree
+	@$(hmm)/packages.sh run
 	@$(hmm)/tree.sh tree
 
-kernel: ## build the x86-64 kernel that make run boots
+kernel: ## the x86-64 kernel that make run boots, in build/7.3/run
+	@$(hmm)/packages.sh run
 	@$(hmm)/kernel.sh run tree x86_64 vm hmm rdma
 
-clean: ## remove what was built; downloads stay
+selftest: ## tools/testing/selftests/hmm in the guest
+	@$(hmm)/packages.sh run
+	@$(hmm)/check.d/20-selftests
+
+hmm-tests: ## the kernel's own tests of HMM in the guest
+	@$(hmm)/packages.sh run
+	@$(hmm)/check.d/10-hmm-tests
+
+apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
+	@$(hmm)/apply.sh "$(TREE)"
+
+clean: ## remove what was built; the download stays
 	@rm -rf build/7.3 build/log
 
-.PHONY: help packages tree kernel clean
+.PHONY: help run check tree kernel selftest hmm-tests apply clean
 
--include $(hmm)/*.mk
+include $(wildcard $(hmm)/*.mk)
