@@ -259,25 +259,21 @@ static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
 	if (pte_protnone(pte))
 		return hmm_leaf_none();
 	return hmm_leaf_page(pte_pfn(pte) + offset, huge_page_order(h),
-			     huge_pte_write(pte));
+			     pte_write(pte));
 }
 
 /*
- * An architecture without huge leaves need not know pmd_pfn() and its kin: ARM
- * without LPAE, for one, does not. mm/memory.c asks for them under the same
- * symbol, so wherever it is set they are there.
+ * Not every architecture has what these two use, and none has it without
+ * transparent huge pages: pmd_write() is then a BUG(), vm_normal_page_pmd() not
+ * linked.  So they are called behind pmd_trans_huge() and pud_trans_huge() only,
+ * which are constants there.
  */
-#ifdef CONFIG_PGTABLE_HAS_HUGE_LEAVES
 
-static struct hmm_leaf hmm_leaf_pmd(const struct hmm_walk *hw,
-				    struct vm_area_struct *vma,
+static struct hmm_leaf hmm_leaf_pmd(struct vm_area_struct *vma,
 				    unsigned long addr, pmd_t pmd)
 {
 	unsigned long offset = (addr & ~PMD_MASK) >> PAGE_SHIFT;
 
-	if (!pmd_present(pmd))
-		return hmm_leaf_absent(hw, softleaf_from_pmd(pmd),
-				       PMD_SHIFT - PAGE_SHIFT, offset);
 	if (pmd_protnone(pmd))
 		return hmm_leaf_none();
 	if (!is_huge_zero_pmd(pmd) && !vm_normal_page_pmd(vma, addr, pmd))
@@ -296,23 +292,6 @@ static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
 	return hmm_leaf_page(pud_pfn(pud) + offset, PUD_SHIFT - PAGE_SHIFT,
 			     pud_write(pud));
 }
-
-#else
-
-static struct hmm_leaf hmm_leaf_pmd(const struct hmm_walk *hw,
-				    struct vm_area_struct *vma,
-				    unsigned long addr, pmd_t pmd)
-{
-	return hmm_leaf_none();
-}
-
-static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
-				    unsigned long addr, pud_t pud)
-{
-	return hmm_leaf_none();
-}
-
-#endif
 
 /* Requests and leaves make answers, needs and errors */
 
@@ -497,13 +476,17 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	/* For hmm_leaf_absent(): keeps a device private page and its pgmap */
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);
-	if (pmd_none(pmd) || (pmd_present(pmd) && !pmd_trans_huge(pmd))) {
-		rcu_read_unlock();
+	if (pmd_trans_huge(pmd))
+		leaf = hmm_leaf_pmd(walk->vma, addr, pmd);
+	else if (pmd_none(pmd) || pmd_present(pmd))
 		walk->action = ACTION_AGAIN;
-		return 0;
-	}
-	leaf = hmm_leaf_pmd(walk->private, walk->vma, addr, pmd);
+	else
+		leaf = hmm_leaf_absent(walk->private, softleaf_from_pmd(pmd),
+				       PMD_SHIFT - PAGE_SHIFT,
+				       (addr & ~PMD_MASK) >> PAGE_SHIFT);
 	rcu_read_unlock();
+	if (walk->action == ACTION_AGAIN)
+		return 0;
 	return hmm_walk_leaf(walk->private, walk->vma, addr, end, leaf);
 }
 
