@@ -1,0 +1,201 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# series.sh [list] - what this repository changes, as patches to read and pull
+#
+#   build/series/linux.git    Linux as it comes, our patches, the tag
+#   build/series/patches/     git format-patch, with a cover letter
+#   build/series/pull-request the text of git request-pull (URL=where it will be)
+#   build/series/quilt/       the same patches with a quilt series file
+#
+# series/order names the patches.  Each has a message in series/NAME.msg, and
+# below its "---" line the paths of this repository that it carries ("dir/" for
+# all below); "-path" removes a file.  What no file of ours holds, because it is
+# there between two patches only, series/NAME.sh makes of what Linux has.
+# The same input makes the same output, bit for bit.
+#
+# With "list": only check that each path is carried once.
+set -euo pipefail
+# shellcheck source=tools/testing/hmm/env.sh
+. "$(dirname "$0")/env.sh"
+
+series=$top/series
+out=$top/build/series
+tag=for-linus-hmm
+url=${URL:-}
+start=1794009600	# a date for the first commit; the others follow by the minute
+
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+export GIT_DIR=$out/linux.git GIT_INDEX_FILE=$out/index GIT_WORK_TREE=$out/work
+export TZ=UTC
+our_git=(env -u GIT_DIR -u GIT_INDEX_FILE -u GIT_WORK_TREE -u GIT_CONFIG_GLOBAL
+	-u GIT_CONFIG_NOSYSTEM git -C "$top")
+
+order() { sed 's/[[:space:]]*#.*//; /^$/d' "$series/order"; }
+
+# The paths below "---" of a message, directories spelled out
+carried() { # NAME
+	local path
+
+	while read -r path; do
+		case $path in
+		*/) grep "^$path" <<<"$overlay" || die "series/$1.msg: there is nothing in $path" ;;
+		*) echo "$path" ;;
+		esac
+	done < <(sed '1,/^---$/d' "$series/$1.msg")
+}
+
+check_lists() {
+	local name all
+
+	all=$(for name in $(order); do
+		[ -f "$series/$name.msg" ] || die "series/order names $name, but there is no series/$name.msg"
+		carried "$name" | grep -v '^-' || true
+	done | sort)
+	comm -3 <(uniq -u <<<"$all") <(cat <<<"$overlay") | sed 's/^\t//' >"$out/lists"
+	[ ! -s "$out/lists" ] || {
+		sed 's/^/  /' "$out/lists" >&2
+		die "these are carried by no patch, by two, or are not there: see series/*.msg"
+	}
+}
+
+# Linux as it comes, as a commit; made anew only if base was
+make_base() {
+	local stamp
+
+	stamp=$(stat -c '%i %Y' "$build/base")
+	[ "$stamp" != "$(cat "$out/base.stamp" 2>/dev/null)" ] || return 0
+	say "importing Linux into git (2 minutes)"
+	rm -rf "$GIT_DIR" "$GIT_INDEX_FILE"
+	env -u GIT_WORK_TREE git init -q --bare --initial-branch=hmm
+	# All of it is "big", which goes straight into one pack
+	git -c core.bigFileThreshold=1 -c core.compression=1 --work-tree="$build/base" \
+		add -A -f . 2>/dev/null || die "cannot import Linux into git; is there room in $out (0.5 GB)?"
+	commit 0 "Linux $version"
+	git tag base
+	echo "$stamp" >"$out/base.stamp"
+}
+
+# Commits the index on top of hmm
+commit() { # NUMBER MESSAGE [PARENT]
+	local id date
+
+	date="$((start + 60 * $1)) +0000"
+	id=$(GIT_AUTHOR_DATE=$date GIT_COMMITTER_DATE=$date git commit-tree "$(git write-tree)" \
+		${3:+-p "$3"} -F - <<<"$2")
+	git update-ref refs/heads/hmm "$id"
+}
+
+# A file that is to be changed, as it is now
+fetch() { # PATH
+	[ -e "$GIT_WORK_TREE/$1" ] || {
+		mkdir -p "$GIT_WORK_TREE/$(dirname "$1")"
+		git cat-file blob ":$1" >"$GIT_WORK_TREE/$1" 2>/dev/null || rm "$GIT_WORK_TREE/$1"
+	}
+}
+
+# The files that series/NAME.sh says it makes, changes or removes
+scripted() { # NAME
+	[ ! -e "$series/$1.sh" ] || sed -n 's/^# files: //p' "$series/$1.sh" | tr ' ' '\n'
+}
+
+# Puts what a patch carries into the work tree, which holds changed files only
+carry() { # NAME
+	local path file
+
+	for file in $(scripted "$1"); do
+		fetch "$file"
+	done
+	[ ! -e "$series/$1.sh" ] || (cd "$GIT_WORK_TREE" && base="$build/base" sh -eu "$series/$1.sh") ||
+		die "series/$1.sh failed"
+	for path in $(carried "$1"); do
+		case $path in
+		-*) rm -f "$GIT_WORK_TREE/${path#-}" ;;
+		*.patch)
+			file=$(sed -E 's/(\.[0-9]+-[^/]*)?\.patch$//' <<<"$path")
+			fetch "$file"
+			patch -s -F1 --no-backup-if-mismatch -r - "$GIT_WORK_TREE/$file" "$top/$path" ||
+				die "$path does not apply at $1: is it in the right place in series/order?"
+			;;
+		*)
+			mkdir -p "$GIT_WORK_TREE/$(dirname "$path")"
+			cp -p "$top/$path" "$GIT_WORK_TREE/$path"
+			;;
+		esac
+	done
+}
+
+make_commits() {
+	local name n=0 before paths
+
+	git update-ref refs/heads/hmm base
+	git read-tree base
+	rm -rf "$GIT_WORK_TREE"
+	mkdir -p "$GIT_WORK_TREE"
+	for name in $(order); do
+		n=$((n + 1))
+		before=$(git write-tree)
+		carry "$name"
+		paths=$(cd "$GIT_WORK_TREE" && find . -type f -printf '%P\n'
+			carried "$name" | sed -n 's/^-//p'
+			scripted "$name")
+		git update-index --add --remove --stdin <<<"$paths"
+		[ "$before" != "$(git write-tree)" ] || die "series/$name.msg: carries nothing that changes anything"
+		commit $n "$(message "$name")" hmm
+	done
+}
+
+message() { # NAME
+	sed '/^---$/,$d' "$series/$1.msg"
+	printf '\n%s\n' "Signed-off-by: $GIT_AUTHOR_NAME <$GIT_AUTHOR_EMAIL>"
+}
+
+# Whoever runs this signs off; without a name in the configuration, who made the
+# last commit here
+identity() {
+	GIT_AUTHOR_NAME=$("${our_git[@]}" config user.name || "${our_git[@]}" log -1 --format=%an)
+	GIT_AUTHOR_EMAIL=$("${our_git[@]}" config user.email || "${our_git[@]}" log -1 --format=%ae)
+	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL
+	export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
+}
+
+format() { # DIR [OPTION]...
+	local dir=$1
+
+	shift
+	rm -rf "$dir"
+	git format-patch -q --signature=hmm --stat=72 -o "$dir" "$@" base..hmm
+}
+
+# The cover letter is also what the tag says
+make_outputs() {
+	local n
+
+	n=$(order | wc -l)
+	export GIT_COMMITTER_DATE="$((start + 60 * (n + 1))) +0000"
+	git config branch.hmm.description "$(cat "$series/cover-letter")"
+	git tag -f -a -F "$series/cover-letter" $tag hmm >/dev/null
+	# format-patch wants to be on the branch that the cover letter describes
+	git symbolic-ref HEAD refs/heads/hmm
+	format "$out/patches" -M --cover-letter --cover-from-description=subject
+	format "$out/quilt/patches" --no-renames -N
+	(cd "$out/quilt/patches" && ls -- *.patch >series)
+	git request-pull base "$GIT_DIR" $tag 2>"$out/log" |
+		sed "s|^  $GIT_DIR|  ${url:-(URL of the repository)}|" >"$out/pull-request" ||
+		die "git request-pull: $(head -1 "$out/log")"
+}
+
+mkdir -p "$out"
+exec 9>"$out/lock"
+flock -n 9 || { say "waiting for another run to leave $out"; flock 9; }
+"$here/tree.sh" tree
+overlay=$("$here/overlay.sh" -l | sort)
+check_lists
+[ "${1:-}" != list ] || { say "$(order | wc -l) patches carry each path once"; exit 0; }
+version=$(awk '/^(VERSION|PATCHLEVEL|SUBLEVEL) =/ { v = v "." $3 } END { print substr(v, 2) }' "$build/base/Makefile")
+identity
+make_base
+say "$(order | wc -l) patches on Linux $version"
+make_commits
+make_outputs
+say "$(git rev-parse --short=12 $tag^{}): patches/, quilt/, pull-request and linux.git in build/series"
