@@ -476,14 +476,14 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	/* For hmm_leaf_absent(): keeps a device private page and its pgmap */
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);
-	if (pmd_trans_huge(pmd))
-		leaf = hmm_leaf_pmd(walk->vma, addr, pmd);
-	else if (pmd_none(pmd) || pmd_present(pmd))
-		walk->action = ACTION_AGAIN;
-	else
+	if (!pmd_none(pmd) && !pmd_present(pmd))
 		leaf = hmm_leaf_absent(walk->private, softleaf_from_pmd(pmd),
 				       PMD_SHIFT - PAGE_SHIFT,
 				       (addr & ~PMD_MASK) >> PAGE_SHIFT);
+	else if (pmd_trans_huge(pmd))
+		leaf = hmm_leaf_pmd(walk->vma, addr, pmd);
+	else
+		walk->action = ACTION_AGAIN;
 	rcu_read_unlock();
 	if (walk->action == ACTION_AGAIN)
 		return 0;
