@@ -31,7 +31,7 @@ mirror() {
 private_apt() {
 	apt-get -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=- \
 		-o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" \
-		-o APT::Sandbox::User=root -o Acquire::Retries=3 "$@" >>"$log" 2>&1
+		-o APT::Sandbox::User=root -o Acquire::Retries=3 -o APT::Update::Error-Mode=any "$@" >>"$log" 2>&1
 }
 
 if [ -n "$(newest)" ]; then

@@ -26,10 +26,22 @@ inspect() { # WHERE-FROM
 	fi
 }
 
+# A command of which base is made, and what to say if it fails
+making() { # WHAT-IT-IS COMMAND...
+	local what=$1 why
+
+	shift
+	why=$("$@" 2>&1 >/dev/null) ||
+		die "$what: $(head -1 <<<"$why"): is it whole, and has $build room for 2 GB?"
+}
+
 unpack() { # TARBALL
 	mkdir "$build/base.tmp"
-	tar -xf "$1" -C "$build/base.tmp" --strip-components=1 ||
-		die "$1: does not unpack; is it whole, and is there room in $build (2 GB)?"
+	making "$1" tar -xf "$1" -C "$build/base.tmp" --strip-components=1
+}
+
+source_of() { # PACKAGE-FILE
+	dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/$package.tar.xz" >"$build/base.tar.xz"
 }
 
 base_from_debian() {
@@ -37,12 +49,11 @@ base_from_debian() {
 
 	deb=$("$here/fetch.sh" "$package")
 	say "unpacking ${deb##*/}"
-	dpkg-deb --fsys-tarfile "$deb" |
-		tar -xO "./usr/src/$package.tar.xz" >"$build/base.tar.xz" ||
-		die "$deb: does not unpack; is there room in $build (2 GB)? If so, remove the file and try again"
+	making "$deb" source_of "$deb"
 	unpack "$build/base.tar.xz"
-	rm -f "$build/base.tar.xz"
 }
+
+remove_halves() { rm -rf "$build/base.tmp" "$build/base.tar.xz"; }
 
 make_base() {
 	local from=debian
@@ -60,12 +71,13 @@ make_base() {
 		fi
 		return
 	fi
-	rm -rf "$build/base.tmp" "$build/base.tar.xz"
+	remove_halves
+	trap remove_halves EXIT
 	if [ "$from" = debian ]; then
 		base_from_debian
 	elif [ -d "$from" ]; then
 		say "copying $from"
-		cp -a "$from" "$build/base.tmp" || die "$from: cannot copy; is there room in $build (2 GB)?"
+		making "$from" cp -a "$from" "$build/base.tmp"
 		rm -rf "$build/base.tmp/.git"
 	else
 		say "unpacking $from"
@@ -74,6 +86,7 @@ make_base() {
 	inspect "$from"
 	echo "$from" >"$build/base.from"
 	mv "$build/base.tmp" "$build/base"
+	remove_halves
 }
 
 # Takes over from $stage what is new, and from base what is no longer ours
