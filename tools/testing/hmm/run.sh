@@ -8,7 +8,7 @@ set -euo pipefail
 logs=$top/build/log
 steps=6 step=0
 
-# step WHAT COMMAND...: the command's words go to a log, but for its progress
+# step WHAT COMMAND...
 step() {
 	local what=$1 log start=$SECONDS
 
@@ -16,16 +16,13 @@ step() {
 	log=$logs/run-$step.log
 	shift
 	echo "[$step/$steps] $what"
-	if ! "$@" 2>&1 | tee "$log" | progress; then
+	if ! "$@" 2>&1 | tee "$log" | sed -u 's/^/      /'; then
 		echo "[$step/$steps] failed after $((SECONDS - start)) s; see $log" >&2
 		exit 1
 	fi
 	echo "[$step/$steps] took $((SECONDS - start)) s"
 }
 
-progress() { grep --line-buffered -E "${show:-.}" | sed -u 's/^/      /' || true; }
-
-# The torture needs two free processors' time, or it does less in its seconds
 main_job() {
 	"$here/vm.sh" -m 2G -t 900 -l "$logs/run-console.log" run \
 		"$here/main-job.sh" "$build/run" "$build/programs" "$@"
