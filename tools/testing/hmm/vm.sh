@@ -43,9 +43,12 @@ trap 'rm -rf "$job"' EXIT
 	printf ')\n'
 } >"$job/job"
 
+# Threads and -icount exclude each other
+threads=multi
+[ "$cpus" != 1 ] || threads=single
 status=0
 timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
-	-accel tcg,thread=multi -cpu max,la57=off -smp "$cpus" -m "$mem" \
+	-accel tcg,thread=$threads -cpu max,la57=off -smp "$cpus" -m "$mem" \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kernel" \
 	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $args -- $job/job" \
