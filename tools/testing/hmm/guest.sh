@@ -54,5 +54,5 @@ if [ -e $leaks ]; then
 fi
 echo $code >"$status"
 sync
-echo o >/proc/sysrq-trigger
+echo b >/proc/sysrq-trigger
 sleep 60
