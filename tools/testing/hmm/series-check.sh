@@ -1,0 +1,185 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# series-check.sh [CHECK]... - is what series.sh makes fit to be sent?
+#
+#   repeat      made again, it is the same to the bit
+#   equal       the last patch leaves what stands here
+#   am          git am takes the mails on Linux as it comes
+#   quilt       and so does quilt
+#   checkpatch  no complaint but those justified in series/checkpatch
+#   steps       after each patch all that the series touches compiles on x86-64
+#
+# A step compiles objects, not a whole kernel: a kernel with all these drivers
+# takes an hour here.  The last step is the tree that all other tests run on.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+out=$top/build/series
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+git=(env -u GIT_DIR -u GIT_WORK_TREE -u GIT_INDEX_FILE GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+	git -c user.name=check -c user.email=check@localhost)
+linux=("${git[@]}" --git-dir="$out/linux.git")
+
+made() { "${linux[@]}" rev-parse 'hmm^{tree}'; }
+
+# The tree that base becomes with the files in DIR, and without what is not there
+tree_of() { # DIR PATH...
+	(
+		export GIT_DIR=$out/linux.git GIT_WORK_TREE=$1 GIT_INDEX_FILE=$tmp/index
+		git read-tree base
+		printf '%s\n' "${@:2}" | git update-index --add --remove --stdin
+		git write-tree
+	)
+}
+
+same() { # WHAT TREE
+	[ "$2" = "$(made)" ] && return
+	"${linux[@]}" diff --stat hmm "$2" >&2
+	die "$1 differs from the series: see above"
+}
+
+check_repeat() {
+	local before
+
+	before=$("${linux[@]}" rev-parse for-linus-hmm; cat "$out"/{patches,quilt/patches}/* "$out/pull-request" | sha256sum)
+	"$here/series.sh" >/dev/null
+	[ "$before" = "$("${linux[@]}" rev-parse for-linus-hmm
+		cat "$out"/{patches,quilt/patches}/* "$out/pull-request" | sha256sum)" ] ||
+		die "made again, the series is another"
+}
+
+check_equal() {
+	local stage=$tmp/stage paths
+
+	mkdir "$stage"
+	"$here/overlay.sh" "$build/base" "$stage"
+	mapfile -t paths < <(find "$stage" -type f -printf '%P\n')
+	same "the overlay" "$(tree_of "$stage" "${paths[@]}")"
+}
+
+# What any of the patches touches
+touched() { "${linux[@]}" log --no-renames --name-only --format= base..hmm | sort -u; }
+
+check_am() {
+	local dir=$tmp/am mails=("$out"/patches/*.patch)
+
+	"${git[@]}" clone -q --shared --no-checkout "$out/linux.git" "$dir"
+	touched | "${git[@]}" -C "$dir" sparse-checkout set --no-cone --stdin
+	"${git[@]}" -C "$dir" checkout -q base
+	"${git[@]}" -C "$dir" am -q "${mails[@]:1}" \
+		>"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "git am does not take the mails"; }
+	same "what git am makes" "$("${git[@]}" -C "$dir" rev-parse 'HEAD^{tree}')"
+}
+
+check_quilt() {
+	local dir=$tmp/quilt paths
+
+	command -v quilt >/dev/null || die "quilt: not found; install it"
+	mkdir "$dir"
+	mapfile -t paths < <(touched)
+	"${linux[@]}" ls-tree -r --name-only base -- "${paths[@]}" |
+		tr '\n' '\0' | xargs -0 "${linux[@]}" archive base -- | tar -x -C "$dir"
+	cp -r "$out/quilt/patches" "$dir"
+	(cd "$dir" && QUILT_PATCHES=patches quilt --quiltrc=- push -a >"$tmp/log" 2>&1) ||
+		{ tail -5 "$tmp/log" >&2; die "quilt does not take the patches"; }
+	same "what quilt makes" "$(tree_of "$dir" "${paths[@]}")"
+}
+
+# "PATCH TYPE  # why" in series/checkpatch allows complaints of that type in
+# patches so named, both as shell patterns
+allowed() { # PATCH TYPE
+	local name type
+
+	while read -r name type _; do
+		# shellcheck disable=SC2053 # patterns they are
+		[[ $1 != $name || $2 != $type ]] || return 0
+	done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$top/series/checkpatch")
+	return 1
+}
+
+check_checkpatch() {
+	local mails=("$out"/patches/*.patch) name line type bad=0 n=0
+
+	while read -r name; do
+		n=$((n + 1))
+		while IFS= read -r line; do
+			type=$(sed -nE 's/.*(ERROR|WARNING|CHECK):([A-Z0-9_]+): .*/\2/p' <<<"$line")
+			[ -n "$type" ] || continue
+			if ! allowed "$name" "$type"; then
+				echo "$name: $line" >&2
+				bad=$((bad + 1))
+			fi
+		done < <(cd "$build/tree" && perl scripts/checkpatch.pl --strict --terse --show-types \
+			--no-summary "${mails[n]}" 2>&1 | sed "s|^$out/patches/||")
+	done < <(sed 's/[[:space:]]*#.*//; /^$/d' "$top/series/order")
+	[ $bad = 0 ] || die "checkpatch: $bad complaints that series/checkpatch does not justify"
+}
+
+configure() { # TREE OBJ
+	local fragment=$here/config/series.config
+
+	make -s -C "$1" O="$2" tinyconfig
+	"$1/scripts/kconfig/merge_config.sh" -m -O "$2" "$2/.config" "$fragment" >/dev/null
+	make -s -C "$1" O="$2" olddefconfig
+}
+
+# Makes TREE what a commit has, as cheaply as that goes
+go_to() { # TREE COMMIT
+	local path
+
+	while read -r path; do
+		rm -f "$1/$path"	# may be a link to base
+		mkdir -p "$1/$(dirname "$path")"
+		"${linux[@]}" cat-file blob "$2:$path" >"$1/$path" 2>/dev/null || rm -f "$1/$path"
+	done < <("${linux[@]}" diff --no-renames --name-only "$2^" "$2")
+}
+
+# Of all C files that the series touches, those that are there, and built
+objects() { # TREE
+	touched | grep -E '^(mm|lib|drivers)/.*\.c$' | while read -r path; do
+		[ ! -e "$1/$path" ] || echo "$path"
+	done | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
+	cd "$1" && grep -lE '\bhmm_range_fault' -r drivers --include='*.c' | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
+}
+
+check_steps() {
+	local tree=$out/steps obj=$out/obj cc=gcc commit n=0 all log=$out/steps.log wanted
+
+	! command -v ccache >/dev/null || cc="ccache gcc"
+	rm -rf "$tree"
+	cp -al "$build/base" "$tree"
+	mkdir -p "$obj"
+	configure "$tree" "$obj"
+	all=$("${linux[@]}" rev-list --count base..hmm)
+	for commit in $("${linux[@]}" rev-list --reverse base..hmm); do
+		n=$((n + 1))
+		go_to "$tree" "$commit"
+		say "step $n of $all: $("${linux[@]}" log -1 --format=%s "$commit")"
+		! "${linux[@]}" diff --name-only "$commit^" "$commit" | grep -q Kconfig || configure "$tree" "$obj"
+		mapfile -t wanted < <(objects "$tree" | buildable "$obj" | sort -u)
+		make -s -C "$tree" O="$obj" CC="$cc" -j"$(nproc)" "${wanted[@]}" >"$log" 2>&1 ||
+			{ grep -m 20 -E 'error|undefined|\*\*\*' "$log" >&2; die "step $n does not compile; see $log"; }
+		! grep -E ': warning:' "$log" >&2 || die "step $n: warnings"
+	done
+	rm -rf "$tree"
+}
+
+# Leaves out what the configuration of this step does not build
+buildable() { # OBJ
+	local hidden=('^mm/hmm_walk\.o$')
+
+	grep -q '^CONFIG_TEST_HMM_RANGE=' "$1/.config" || hidden+=('^lib/test_hmm_range\.o$')
+	grep -q '^CONFIG_HMM_KUNIT_TEST=' "$1/.config" || hidden+=('^mm/tests/')
+	grep -vE "$(IFS='|'; echo "${hidden[*]}")|accel/amdxdna"
+}
+
+[ -n "${NO_SERIES:-}" ] || "$here/series.sh"
+[ $# -gt 0 ] || set -- repeat equal am quilt checkpatch steps
+for check; do
+	[ "$(type -t "check_$check")" = function ] || die "$check: no such check"
+	start=$SECONDS
+	"check_$check"
+	say "$check: ok, $((SECONDS - start)) s"
+done
