@@ -71,19 +71,21 @@ MODULE_PARM_DESC(coherent,
  * @up: has memory
  * @fail: so many allocations are to fail
  * @pgmap: its memory
+ * @place: physical addresses of private memory, rounded up as the kernel likes
  * @first: pfn of its memory
  * @used: which of its pages are allocated
  * @storage: where device private pages keep their bytes, by index
  */
 struct range_dev {
 	struct miscdevice misc;
-	char name[16];
+	char name[32];
 	spinlock_t lock;
 	struct mutex change;
 	bool up;
 	unsigned int fail;
 #if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
 	struct dev_pagemap pgmap;
+	struct resource *place;
 	unsigned long first;
 	unsigned long *used;
 	struct page **storage;
@@ -461,14 +463,13 @@ static const struct dev_pagemap_ops range_ops_no_ram = {
 static int range_dev_place(struct range_dev *dev)
 {
 	struct range *range = &dev->pgmap.range;
-	struct resource *res;
 
 	if (range_is_private(dev)) {
-		res = request_free_mem_region(&iomem_resource, RANGE_DEV_BYTES,
-					      dev->name);
-		if (IS_ERR(res))
-			return PTR_ERR(res);
-		range->start = res->start;
+		dev->place = request_free_mem_region(&iomem_resource,
+						     RANGE_DEV_BYTES, dev->name);
+		if (IS_ERR(dev->place))
+			return PTR_ERR(dev->place);
+		range->start = dev->place->start;
 		dev->pgmap.type = MEMORY_DEVICE_PRIVATE;
 	} else {
 		if (!coherent || !IS_ALIGNED(coherent, RANGE_DEV_BYTES))
@@ -483,7 +484,7 @@ static int range_dev_place(struct range_dev *dev)
 static void range_dev_displace(struct range_dev *dev)
 {
 	if (range_is_private(dev))
-		release_mem_region(dev->pgmap.range.start, RANGE_DEV_BYTES);
+		release_mem_region(dev->place->start, resource_size(dev->place));
 }
 
 static int range_dev_add_locked(struct range_dev *dev, u32 lacks)
@@ -1073,7 +1074,8 @@ static int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 	u8 *want = NULL;
 	int ret = -ENOMEM;
 
-	if (cmd->addr != (unsigned long)cmd->addr || !cmd->nr ||
+	if (cmd->addr != (unsigned long)cmd->addr ||
+	    !PAGE_ALIGNED(cmd->addr) || !cmd->nr ||
 	    cmd->nr > HMM_RANGE_MAX || cmd->to > HMM_RANGE_TO_SYSTEM ||
 	    check_add_overflow((unsigned long)cmd->addr,
 			       (unsigned long)cmd->nr << PAGE_SHIFT, &args.end) ||
