@@ -751,6 +751,38 @@ static void range_access_page(unsigned long entry, u64 *data, bool write)
 		set_page_dirty(page);
 }
 
+/*
+ * Whether the CPU sees the same there.  The notifier is held off, so what is
+ * mapped stays so; a writer shows by two reads that differ.
+ */
+static void range_compare_page(struct hmm_range_call *call, unsigned long addr,
+			       unsigned long entry, u64 *data)
+{
+	void __user *user = (void __user *)addr;
+	u64 before, after;
+
+	if (copy_from_user_nofault(&before, user, sizeof(before)))
+		return;
+	range_access_page(entry, data, false);
+	if (copy_from_user_nofault(&after, user, sizeof(after)) || before != after)
+		return;
+	call->compared++;
+	call->differ += *data != before;
+}
+
+static void range_read_page(struct range_watch *watch,
+			    struct hmm_range_call *call, unsigned long i,
+			    u64 *data)
+{
+	unsigned long entry = watch->range->hmm_pfns[i];
+
+	range_access_page(entry, data, false);
+	if ((call->flags & HMM_RANGE_COMPARE) &&
+	    watch->notifier.mm == current->mm)
+		range_compare_page(call, watch->range->start + (i << PAGE_SHIFT),
+				   entry, data);
+}
+
 /* What a device does: use the answers, while they are known to hold */
 static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 			 u64 *data, unsigned long nr)
@@ -765,7 +797,7 @@ static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 		if (!(entries[i] & HMM_PFN_VALID))
 			continue;
 		if (!(call->flags & HMM_RANGE_WRITE))
-			range_access_page(entries[i], &data[i], false);
+			range_read_page(watch, call, i, &data[i]);
 		else if (entries[i] & HMM_PFN_WRITE)
 			range_access_page(entries[i], &data[i], true);
 	}

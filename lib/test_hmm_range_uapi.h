@@ -89,6 +89,8 @@ struct hmm_range_info {
  * @cleared: out: with HMM_RANGE_STICKY, sticky bits cleared by the notifier
  * @lost: out: and how many of those are set again
  * @overrun: out: entries outside of the array that were written
+ * @compared: out: with HMM_RANGE_COMPARE, pages that the CPU could read, too
+ * @differ: out: and how many of those the device read otherwise
  */
 struct hmm_range_call {
 	__aligned_u64 start;
@@ -114,6 +116,8 @@ struct hmm_range_call {
 	__u32 cleared;
 	__u32 lost;
 	__u32 overrun;
+	__u32 compared;
+	__u32 differ;
 };
 
 /* Call hmm_range_fault_unlocked_timeout() */
@@ -129,6 +133,8 @@ struct hmm_range_call {
 #define HMM_RANGE_STALE		(1 << 5)
 /* Work on the mm that opened the device, not on the caller's */
 #define HMM_RANGE_OPENER	(1 << 6)
+/* With HMM_RANGE_READ: compare with what the CPU reads at the same moment */
+#define HMM_RANGE_COMPARE	(1 << 7)
 
 /* At most so many entries a call */
 #define HMM_RANGE_MAX		(1 << 21)
