@@ -17,10 +17,14 @@
 #include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/dma-map-ops.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/hmm.h>
+#include <linux/hmm-dma.h>
 #include <linux/huge_mm.h>
+#include <linux/iommu.h>
+#include <linux/iommu-dma.h>
 #include <linux/ioport.h>
 #include <linux/kprobes.h>
 #include <linux/memremap.h>
@@ -31,6 +35,9 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
+#include <linux/pci.h>
+#include <linux/pci-p2pdma.h>
+#include <linux/platform_device.h>
 #include <linux/ptrace.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
@@ -1149,6 +1156,344 @@ static int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 
 #endif
 
+/* hmm_dma_map_*() for devices of each way to get at memory */
+
+#ifdef CONFIG_HAS_DMA
+
+/* QEMU's device to learn from, which has no driver */
+#define RANGE_EDU_VENDOR	0x1234
+#define RANGE_EDU_DEVICE	0x11e8
+
+/* Makes a DMA address that is taken for a physical one show */
+#define RANGE_DMA_BIAS		((dma_addr_t)(1ULL << 45))
+
+/**
+ * range_dma - the devices and what is mapped for them, for one caller at a time
+ * @lock: held for all of a call
+ * @devices: by HMM_RANGE_DMA_*; NULL where there is none
+ * @mapped: sizes of the mappings of HMM_RANGE_DMA_LIST, by page of their address
+ * @cmd: the call under way, which counts them
+ */
+static struct {
+	struct mutex lock;
+	struct device *devices[HMM_RANGE_DMA_DEVICES];
+	struct xarray mapped;
+	struct hmm_range_dma *cmd;
+} range_dma = {
+	.lock = __MUTEX_INITIALIZER(range_dma.lock),
+	.mapped = XARRAY_INIT(range_dma.mapped, 0),
+};
+
+#ifdef CONFIG_ARCH_HAS_DMA_OPS
+
+static dma_addr_t range_dma_map(struct device *dev, phys_addr_t phys, size_t size,
+				enum dma_data_direction dir, unsigned long attrs)
+{
+	dma_addr_t addr = phys + RANGE_DMA_BIAS;
+	struct hmm_range_dma *cmd = range_dma.cmd;
+
+	cmd->maps++;
+	if (cmd->maps == cmd->fail_at)
+		return DMA_MAPPING_ERROR;
+	cmd->wrong += size != 1UL << cmd->entry_shift;
+	if (xa_err(xa_store(&range_dma.mapped, addr >> PAGE_SHIFT,
+			    xa_mk_value(size), GFP_KERNEL)))
+		return DMA_MAPPING_ERROR;
+	return addr;
+}
+
+static void range_dma_unmap(struct device *dev, dma_addr_t addr, size_t size,
+			    enum dma_data_direction dir, unsigned long attrs)
+{
+	void *was = xa_erase(&range_dma.mapped, addr >> PAGE_SHIFT);
+
+	range_dma.cmd->unmaps++;
+	range_dma.cmd->wrong += was != xa_mk_value(size);
+}
+
+static const struct dma_map_ops range_dma_ops = {
+	.map_phys = range_dma_map,
+	.unmap_phys = range_dma_unmap,
+};
+
+static void range_dma_no_sync(struct device *dev, dma_addr_t addr, size_t size,
+			      enum dma_data_direction dir)
+{
+}
+
+static const struct dma_map_ops range_dma_ops_sync = {
+	.map_phys = range_dma_map,
+	.unmap_phys = range_dma_unmap,
+	.sync_single_for_cpu = range_dma_no_sync,
+	.sync_single_for_device = range_dma_no_sync,
+};
+
+static void range_dma_set_ops(unsigned int which, struct device *dev)
+{
+	if (which == HMM_RANGE_DMA_LIST)
+		set_dma_ops(dev, &range_dma_ops);
+	if (which == HMM_RANGE_DMA_SYNC)
+		set_dma_ops(dev, &range_dma_ops_sync);
+}
+
+#else
+
+static void range_dma_set_ops(unsigned int which, struct device *dev) { }
+
+#endif
+
+static struct device *range_dma_new(unsigned int which)
+{
+	struct platform_device *pdev;
+
+	if (which != HMM_RANGE_DMA_DIRECT && !IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS))
+		return NULL;
+	pdev = platform_device_register_simple("hmm_range_dma", which, NULL, 0);
+	if (IS_ERR(pdev))
+		return NULL;
+	range_dma_set_ops(which, &pdev->dev);
+	return &pdev->dev;
+}
+
+static struct device *range_dma_edu(void)
+{
+	struct pci_dev *pdev = pci_get_device(RANGE_EDU_VENDOR, RANGE_EDU_DEVICE,
+					      NULL);
+
+	if (!pdev)
+		return NULL;
+	if (use_dma_iommu(&pdev->dev))
+		return &pdev->dev;
+	pci_dev_put(pdev);
+	return NULL;
+}
+
+static void range_dma_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMM_RANGE_DMA_DEVICES; i++) {
+		struct device *dev = i == HMM_RANGE_DMA_IOVA ? range_dma_edu() :
+							       range_dma_new(i);
+
+		range_dma.devices[i] = dev;
+		/* Says, among other things, whether memory has to be synced */
+		if (dev)
+			dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
+	}
+}
+
+static void range_dma_exit(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMM_RANGE_DMA_DEVICES; i++) {
+		struct device *dev = range_dma.devices[i];
+
+		if (!dev)
+			continue;
+		if (i == HMM_RANGE_DMA_IOVA)
+			put_device(dev);
+		else
+			platform_device_unregister(to_platform_device(dev));
+	}
+	xa_destroy(&range_dma.mapped);
+}
+
+/* Where the device gets to at that address of an entry; 0 if nowhere */
+static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
+				   dma_addr_t addr, size_t offset)
+{
+	void *size;
+
+	switch (cmd->device) {
+	case HMM_RANGE_DMA_DIRECT:
+		return addr + offset;
+	case HMM_RANGE_DMA_LIST:
+		size = xa_load(&range_dma.mapped, addr >> PAGE_SHIFT);
+		if (!size || offset >= xa_to_value(size))
+			return 0;
+		return addr - RANGE_DMA_BIAS + offset;
+#ifdef CONFIG_IOMMU_API
+	case HMM_RANGE_DMA_IOVA:
+		return iommu_iova_to_phys(
+			iommu_get_domain_for_dev(range_dma.devices[cmd->device]),
+			addr + offset);
+#endif
+	}
+	return 0;
+}
+
+static void range_dma_read(const struct hmm_range_dma *cmd, dma_addr_t addr,
+			   size_t offset, u64 *data)
+{
+	phys_addr_t phys = range_dma_reach(cmd, addr, offset);
+	void *p;
+
+	if (!phys || !pfn_valid(PHYS_PFN(phys)))
+		return;
+	p = kmap_local_page(phys_to_page(phys));
+	memcpy(data, p, sizeof(*data));
+	kunmap_local(p);
+}
+
+static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
+			      struct hmm_range_dma *cmd, u64 *addrs, u64 *data)
+{
+	struct pci_p2pdma_map_state p2pdma = { };
+	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
+	size_t i, k;
+
+	for (i = 0; i < cmd->nr / per; i++) {
+		dma_addr_t addr = hmm_dma_map_pfn(dev, map, i, &p2pdma);
+
+		if (addr == DMA_MAPPING_ERROR)
+			continue;
+		addrs[i] = addr;
+		cmd->again += hmm_dma_map_pfn(dev, map, i, &p2pdma) == addr;
+		for (k = 0; k < per; k++)
+			range_dma_read(cmd, addr, k << PAGE_SHIFT, &data[i * per + k]);
+	}
+}
+
+static void range_dma_unmap_all(struct device *dev, struct hmm_dma_map *map,
+				struct hmm_range_dma *cmd)
+{
+	size_t i, nr = cmd->nr >> (cmd->entry_shift - PAGE_SHIFT);
+
+	for (i = 0; i < nr; i++)
+		cmd->unmapped += hmm_dma_unmap_pfn(dev, map, i);
+	for (i = 0; i < nr; i++)
+		cmd->twice += hmm_dma_unmap_pfn(dev, map, i);
+	for (i = 0; i < cmd->nr; i++)
+		cmd->sticky += !!(map->pfn_list[i] &
+				  (HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA |
+				   HMM_PFN_P2PDMA_BUS));
+}
+
+/* @out: addresses, bytes and entries of each page, one array after the other */
+static int range_dma_watched(struct range_file *rf, struct device *dev,
+			     struct hmm_dma_map *map, struct hmm_range_dma *cmd,
+			     u64 *out)
+{
+	struct range_watch watch = { };
+	struct hmm_range range = {
+		.notifier = &watch.notifier,
+		.start = cmd->start,
+		.end = cmd->start + (cmd->nr << PAGE_SHIFT),
+		.hmm_pfns = map->pfn_list,
+		.default_flags = cmd->default_flags,
+	};
+	size_t i;
+	int ret;
+
+	range_watch_init(&watch, rf);
+	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
+					   range.start, range.end - range.start,
+					   &range_notifier_ops);
+	if (ret)
+		return ret;
+	cmd->ret = hmm_range_fault_unlocked_timeout(&range, RANGE_WAIT);
+	if (!cmd->ret) {
+		range_dma_map_all(dev, map, cmd, out, out + cmd->nr);
+		for (i = 0; i < cmd->nr; i++)
+			out[2 * cmd->nr + i] = map->pfn_list[i];
+		range_dma_unmap_all(dev, map, cmd);
+	}
+	mmu_interval_notifier_remove(&watch.notifier);
+	return 0;
+}
+
+static int range_dma_put(const struct hmm_range_dma *cmd, const u64 *out)
+{
+	size_t bytes = cmd->nr * sizeof(*out);
+
+	if (cmd->addrs &&
+	    copy_to_user(u64_to_user_ptr(cmd->addrs), out,
+			 bytes >> (cmd->entry_shift - PAGE_SHIFT)))
+		return -EFAULT;
+	if (copy_to_user(u64_to_user_ptr(cmd->data), out + cmd->nr, bytes))
+		return -EFAULT;
+	if (cmd->entries &&
+	    copy_to_user(u64_to_user_ptr(cmd->entries), out + 2 * cmd->nr, bytes))
+		return -EFAULT;
+	return 0;
+}
+
+static int range_dma_mapped(struct range_file *rf, struct device *dev,
+			    struct hmm_dma_map *map, struct hmm_range_dma *cmd)
+{
+	size_t bytes = 3 * cmd->nr * sizeof(u64);
+	u64 *out = kvmalloc(bytes, GFP_KERNEL);
+	int ret;
+
+	if (!out)
+		return -ENOMEM;
+	memset(out, 0xff, bytes);
+	ret = range_dma_watched(rf, dev, map, cmd, out);
+	if (!ret)
+		ret = range_dma_put(cmd, out);
+	kvfree(out);
+	return ret;
+}
+
+static bool range_dma_fits(const struct hmm_range_dma *cmd)
+{
+	u64 size, end;
+
+	if (cmd->device >= HMM_RANGE_DMA_DEVICES ||
+	    cmd->entry_shift < PAGE_SHIFT || cmd->entry_shift > 30 ||
+	    !cmd->nr || cmd->nr != (unsigned long)cmd->nr ||
+	    cmd->nr % (1UL << (cmd->entry_shift - PAGE_SHIFT)))
+		return false;
+	if (!cmd->data)
+		return true;
+	return cmd->nr <= HMM_RANGE_MAX &&
+	       IS_ALIGNED(cmd->start, 1UL << cmd->entry_shift) &&
+	       !check_shl_overflow(cmd->nr, PAGE_SHIFT, &size) &&
+	       !check_add_overflow(cmd->start, size, &end) &&
+	       end == (unsigned long)end;
+}
+
+static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
+{
+	struct hmm_dma_map map = { };
+	struct device *dev;
+	int ret = 0;
+
+	cmd->ret = 0;
+	memset(&cmd->again, 0,
+	       sizeof(*cmd) - offsetof(struct hmm_range_dma, again));
+	if (!range_dma_fits(cmd))
+		return -EINVAL;
+	dev = range_dma.devices[cmd->device];
+	if (!dev)
+		return -ENODEV;
+
+	mutex_lock(&range_dma.lock);
+	range_dma.cmd = cmd;
+	cmd->ret = hmm_dma_map_alloc(dev, &map, cmd->nr, 1UL << cmd->entry_shift);
+	if (!cmd->ret) {
+		if (cmd->data)
+			ret = range_dma_mapped(rf, dev, &map, cmd);
+		hmm_dma_map_free(dev, &map);
+	}
+	mutex_unlock(&range_dma.lock);
+	return ret;
+}
+
+#else /* !CONFIG_HAS_DMA */
+
+static void range_dma_init(void) { }
+static void range_dma_exit(void) { }
+
+static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
+{
+	return -ENODEV;
+}
+
+#endif
+
 /* Mappings of the device */
 
 /* The page of that index, for as long as the file is open; no reference given */
@@ -1446,6 +1791,19 @@ static int range_ioctl_migrate(struct range_file *rf, void __user *arg)
 	return ret;
 }
 
+static int range_ioctl_dma(struct range_file *rf, void __user *arg)
+{
+	struct hmm_range_dma cmd;
+	int ret;
+
+	if (copy_from_user(&cmd, arg, sizeof(cmd)))
+		return -EFAULT;
+	ret = range_dma_call(rf, &cmd);
+	if (!ret && copy_to_user(arg, &cmd, sizeof(cmd)))
+		ret = -EFAULT;
+	return ret;
+}
+
 static int range_ioctl_act(struct range_file *rf, void __user *arg)
 {
 	struct hmm_range_act act, was;
@@ -1518,6 +1876,8 @@ static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return range_ioctl_last(rf, user);
 	case HMM_RANGE_MIGRATE:
 		return range_ioctl_migrate(rf, user);
+	case HMM_RANGE_DMA:
+		return range_ioctl_dma(rf, user);
 	case HMM_RANGE_ACT:
 		return range_ioctl_act(rf, user);
 	case HMM_RANGE_WAIT:
@@ -1608,6 +1968,7 @@ static int __init range_init(void)
 			goto undo;
 	}
 	range_count_init();
+	range_dma_init();
 	return 0;
 undo:
 	while (i--)
@@ -1620,6 +1981,7 @@ static void __exit range_exit(void)
 {
 	int i;
 
+	range_dma_exit();
 	range_count_exit();
 	for (i = 0; i < HMM_RANGE_DEVICES; i++)
 		range_teardown(&range_devs[i]);

@@ -171,6 +171,58 @@ struct hmm_range_migrate {
 #define HMM_RANGE_TO_SYSTEM	2
 
 /**
+ * struct hmm_range_dma - hmm_dma_map_alloc(), all that goes into it, and out again
+ * @start: first byte; aligned like an entry
+ * @nr: pages
+ * @entries: user array of __u64, or 0: the pfn list when all is mapped
+ * @addrs: user array of __u64, or 0: DMA address of each entry, ~0 if it has none
+ * @data: user array of __u64, the first bytes of each page as the device reads
+ *	them at these addresses, ~0 where it cannot; 0 to allocate and free only
+ * @default_flags: what to ask of each page
+ * @entry_shift: log2 of the bytes of an entry
+ * @device: HMM_RANGE_DMA_*
+ * @fail_at: that mapping is to fail, 1 for the first; 0 for none
+ * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
+ * @again: out: entries that, mapped once more, have the address they had
+ * @unmapped: out: entries that hmm_dma_unmap_pfn() says it unmapped
+ * @twice: out: and says so when asked again
+ * @maps: out: mappings made, see HMM_RANGE_DMA_LIST
+ * @unmaps: out: mappings undone
+ * @wrong: out: of these, how many not of an entry's size or not as made
+ * @sticky: out: entries with sticky bits when all is unmapped
+ */
+struct hmm_range_dma {
+	__aligned_u64 start;
+	__aligned_u64 nr;
+	__aligned_u64 entries;
+	__aligned_u64 addrs;
+	__aligned_u64 data;
+	__aligned_u64 default_flags;
+	__u32 entry_shift;
+	__u32 device;
+	__u32 fail_at;
+	__s32 ret;
+	__u32 again;
+	__u32 unmapped;
+	__u32 twice;
+	__u32 maps;
+	__u32 unmaps;
+	__u32 wrong;
+	__u32 sticky;
+	__u32 reserved;
+};
+
+/* A device that needs no mapping */
+#define HMM_RANGE_DMA_DIRECT	0
+/* One whose mappings are kept in a list, counted and not at physical addresses */
+#define HMM_RANGE_DMA_LIST	1
+/* The same, and its memory has to be synchronized, which HMM cannot do */
+#define HMM_RANGE_DMA_SYNC	2
+/* One behind an IOMMU: QEMU's edu */
+#define HMM_RANGE_DMA_IOVA	3
+#define HMM_RANGE_DMA_DEVICES	4
+
+/**
  * struct hmm_range_act - what to do, and when
  * @what: HMM_RANGE_ACT_*
  * @nth: at that fault in a mapping of this open file, 1 for the next; 0 at each
@@ -228,6 +280,8 @@ struct hmm_range_act {
 /* Take the memory away, bringing home what it holds; give it memory again */
 #define HMM_RANGE_REMOVE	_IO('h', 0x6a)
 #define HMM_RANGE_ADD		_IOW('h', 0x6b, __u32)
+/* -ENODEV where there is no such device */
+#define HMM_RANGE_DMA		_IOWR('h', 0x6c, struct hmm_range_dma)
 
 /* What a mapping is made of: kind * HMM_RANGE_MAP_BYTES + offset in it */
 #define HMM_RANGE_MAP_BYTES	(1UL << 28)
