@@ -7,17 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/swap.h>
 #include <unistd.h>
 
 #include "lib.h"
-
-/* include/linux/migrate.h */
-#define SELECT_SYSTEM		(1 << 0)
-#define SELECT_PRIVATE		(1 << 1)
-#define SELECT_COHERENT		(1 << 2)
-#define SELECT_COMPOUND		(1 << 3)
-#define MPFN_MIGRATE		(1 << 1)
-#define MPFN_COMPOUND		(1 << 4)
 
 int hmm_fd[HMM_RANGE_DEVICES] = { -1, -1, -1, -1 };
 struct hmm_range_info hmm;
@@ -230,7 +223,7 @@ static bool check_answer(struct call *c, unsigned long i, const uint64_t *pm)
 	return check_order(c, i) && (!pm || check_pfn(c, i, pm[i]));
 }
 
-static uint64_t *pagemap_read(uint64_t start, unsigned long nr)
+uint64_t *pagemap_read(uint64_t start, unsigned long nr)
 {
 	uint64_t *pm = calloc(nr, sizeof(*pm));
 	size_t bytes = nr * sizeof(*pm);
@@ -265,7 +258,9 @@ bool call_check(struct call *c)
 		end--;
 	if (c->raw.ret && !end)
 		return true;
-	if (!(c->raw.flags & HMM_RANGE_OPENER))
+	/* After -EBUSY answers may be out of date, and are not to be used */
+	if (!(c->raw.flags & (HMM_RANGE_OPENER | HMM_RANGE_COMPARE)) &&
+	    c->raw.ret != -EBUSY)
 		pm = pagemap_read(c->raw.start, c->nr);
 	for (i = 0; right && i < end; i++)
 		right = check_answer(c, i, pm);
@@ -395,6 +390,65 @@ bool write_file(const char *path, const char *what)
 	if (fd >= 0)
 		close(fd);
 	return done;
+}
+
+/* The header that mkswap would write */
+bool swap_on(void)
+{
+	struct {
+		uint32_t version, last_page, nr_badpages;
+	} info = { .version = 1, .last_page = (16UL << 20) / PAGE - 1 };
+	int fd = open("/dev/ram0", O_WRONLY | O_CLOEXEC);
+	bool done;
+
+	if (number_of("/proc/swaps", "/dev/") >= 0)
+		return true;
+	if (fd < 0)
+		return false;
+	done = pwrite(fd, &info, sizeof(info), 1024) == sizeof(info) &&
+	       pwrite(fd, "SWAPSPACE2", 10, PAGE - 10) == 10 && !fsync(fd);
+	close(fd);
+	return done && (!swapon("/dev/ram0", 0) || errno == EBUSY);
+}
+
+/* Fault injection, without which there is no such file */
+
+static int fail_nth = -1;
+
+static bool fail_allocations(void)
+{
+	static const char * const what[] = { "failslab", "fail_page_alloc" };
+	char path[64];
+	int i;
+
+	fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/ignore-gfp-wait",
+			 what[i]);
+		if (!write_file(path, "N"))
+			return false;
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/verbose", what[i]);
+		write_file(path, "0");
+	}
+	write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	return fail_nth >= 0;
+}
+
+bool fail_allocation(unsigned int nth)
+{
+	char number[16];
+	int n = snprintf(number, sizeof(number), "%u", nth);
+
+	if (fail_nth < 0 && !fail_allocations())
+		return false;
+	return pwrite(fail_nth, number, n, 0) == n;
+}
+
+bool allocation_failed(void)
+{
+	char number[16] = "";
+
+	return pread(fail_nth, number, sizeof(number) - 1, 0) > 0 && !atoi(number);
 }
 
 /* The devices */

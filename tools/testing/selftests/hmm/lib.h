@@ -100,16 +100,37 @@ bool filled(const void *p, unsigned long size);
 /* The same seen by the device in the last call with HMM_RANGE_READ */
 bool call_filled(const struct call *c);
 
+/* include/linux/migrate.h */
+#define SELECT_SYSTEM	(1 << 0)
+#define SELECT_PRIVATE	(1 << 1)
+#define SELECT_COHERENT	(1 << 2)
+#define SELECT_COMPOUND	(1 << 3)
+#define MPFN_MIGRATE	(1 << 1)
+#define MPFN_COMPOUND	(1 << 4)
+
 /* /proc/self/pagemap */
 #define PM_PRESENT	(1ULL << 63)
 #define PM_SWAPPED	(1ULL << 62)
 #define PM_FILE		(1ULL << 61)
+#define PM_GUARD	(1ULL << 58)
+#define PM_UFFD_WP	(1ULL << 57)
 #define PM_PFN		((1ULL << 55) - 1)
 uint64_t pagemap(const void *addr);
+/* To be freed; NULL if it cannot be read */
+uint64_t *pagemap_read(uint64_t start, unsigned long nr);
 unsigned long pages_with(const void *addr, unsigned long nr, uint64_t any);
 /* A number in a file of /proc or /sys; -1 if there is none */
 long number_of(const char *path, const char *key);
 bool write_file(const char *path, const char *what);
+/* Swaps to a RAM disk, if there is one */
+bool swap_on(void);
+
+/*
+ * Lets the @nth allocation from now on in this thread fail, 0 for none; false if
+ * the kernel cannot.  Whether that has happened since.
+ */
+bool fail_allocation(unsigned int nth);
+bool allocation_failed(void);
 
 /* Migrates to @dev all that @select says; how many pages went, or -errno */
 long to_device(int dev, const void *addr, unsigned long nr, bool compound);

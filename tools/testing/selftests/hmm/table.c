@@ -7,7 +7,6 @@
 #define _GNU_SOURCE
 #include <linux/userfaultfd.h>
 #include <sys/prctl.h>
-#include <sys/swap.h>
 
 #include "test.h"
 
@@ -368,6 +367,35 @@ static struct entries made_shmem(void)
 	if (!e.skip)
 		fill(e.p, NR * PAGE);
 	return e;
+}
+
+/* A huge page of a file, and its hole */
+static struct entries made_shmem_of_huge(bool filled)
+{
+	const char *knob = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+	int fd = memfd_new(HUGE, 0);
+	char *p = map_anon(HUGE, true);
+
+	if (fd < 0 || !write_file(knob, "advise"))
+		return skip("needs huge pages of tmpfs");
+	p = mmap(p, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	madvise(p, HUGE, MADV_HUGEPAGE);
+	if (!filled)
+		return some(p, HUGE_NR);
+	fill(p, HUGE);
+	if (number_of("/proc/self/smaps_rollup", "ShmemPmdMapped:") <= 0)
+		return skip("no huge page of tmpfs to be had");
+	return some(p + 3 * PAGE, HUGE_NR - 3);
+}
+
+static struct entries made_shmem_huge(void)
+{
+	return made_shmem_of_huge(true);
+}
+
+static struct entries made_shmem_huge_hole(void)
+{
+	return made_shmem_of_huge(false);
 }
 
 static struct entries made_shmem_read_only(void)
@@ -780,25 +808,7 @@ static struct entries made_exclusive(void)
 	return e;
 }
 
-/* Swap: a RAM disk with the header that mkswap would write */
-
-static bool swap_on(void)
-{
-	struct {
-		uint32_t version, last_page, nr_badpages;
-	} info = { .version = 1, .last_page = (16UL << 20) / PAGE - 1 };
-	int fd = open("/dev/ram0", O_WRONLY | O_CLOEXEC);
-	bool done;
-
-	if (number_of("/proc/swaps", "/dev/") >= 0)
-		return true;
-	if (fd < 0)
-		return false;
-	done = pwrite(fd, &info, sizeof(info), 1024) == sizeof(info) &&
-	       pwrite(fd, "SWAPSPACE2", 10, PAGE - 10) == 10 && !fsync(fd);
-	close(fd);
-	return done && (!swapon("/dev/ram0", 0) || errno == EBUSY);
-}
+/* Swap */
 
 static struct entries made_swapped(void)
 {
@@ -829,14 +839,14 @@ FIXTURE_VARIANT(table)
 	bool wait;		/* a fault may need to wait: only the locked call returns */
 };
 
-#define ROW(_name, _snapshot, _read, _write)				\
-	FIXTURE_VARIANT_ADD(table, _name)				\
+#define ROW(_ids, _name, _snapshot, _read, _write)			\
+	FIXTURE_VARIANT_ADD(table, _ids##_##_name)			\
 	{								\
 		.made = made_##_name,					\
 		.snapshot = _snapshot, .read = _read, .write = _write,	\
 	}
-#define ROW_WAITS(_name, _snapshot, _read, _write)			\
-	FIXTURE_VARIANT_ADD(table, _name)				\
+#define ROW_WAITS(_ids, _name, _snapshot, _read, _write)		\
+	FIXTURE_VARIANT_ADD(table, _ids##_##_name)			\
 	{								\
 		.made = made_##_name, .wait = true,			\
 		.snapshot = _snapshot, .read = _read, .write = _write,	\
@@ -848,77 +858,79 @@ FIXTURE_VARIANT(table)
 #define WRITE_	GIVES_WRITABLE
 #define ERROR_	GIVES_ERROR
 
-/*  entry			snapshot read	  write */
-ROW(no_vma,			ERROR_,	-EFAULT, -EFAULT);
-ROW(prot_none,			ERROR_,	-EFAULT, -EFAULT);
-ROW(prot_write,			ERROR_,	-EFAULT, -EFAULT);
-ROW(prot_read,			READ_,	READ_,	 -EPERM);
-ROW(hole,			NONE_,	READ_,	 WRITE_);
-ROW(hole_in_table,		NONE_,	READ_,	 WRITE_);
-ROW(zero,			READ_,	READ_,	 WRITE_);
-ROW(anon,			WRITE_,	WRITE_,	 WRITE_);
-ROW(anon_forked,		READ_,	READ_,	 WRITE_);
-ROW(thp_hole,			NONE_,	READ_,	 WRITE_);
-ROW(thp,			WRITE_,	WRITE_,	 WRITE_);
-ROW(thp_middle,			WRITE_,	WRITE_,	 WRITE_);
-ROW(thp_forked,			READ_,	READ_,	 WRITE_);
-ROW(thp_read_only,		READ_,	READ_,	 -EPERM);
-ROW(thp_split,			WRITE_,	WRITE_,	 WRITE_);
-ROW(huge_zero,			READ_,	READ_,	 WRITE_);
-ROW(mthp,			WRITE_,	WRITE_,	 WRITE_);
-ROW(hugetlb_hole,		NONE_,	VALID_,	 WRITE_);
-ROW(hugetlb_shared_hole,	NONE_,	VALID_,	 WRITE_);
-ROW(hugetlb_page,		WRITE_,	WRITE_,	 WRITE_);
-ROW(hugetlb_middle,		WRITE_,	WRITE_,	 WRITE_);
-ROW(hugetlb_forked,		READ_,	READ_,	 WRITE_);
-ROW(hugetlb_read_only,		READ_,	READ_,	 -EPERM);
-ROW(hugetlb_1g,			WRITE_,	WRITE_,	 WRITE_);
-ROW(hugetlb_poison,		ERROR_,	-EHWPOISON, -EHWPOISON);
-ROW(shmem_hole,			NONE_,	VALID_,	 WRITE_);
-ROW(shmem_cached,		NONE_,	VALID_,	 WRITE_);
-ROW(shmem,			WRITE_,	WRITE_,	 WRITE_);
-ROW(shmem_read_only,		READ_,	READ_,	 -EPERM);
-ROW(file_private_cached,	NONE_,	READ_,	 WRITE_);
-ROW(file_private_mapped,	READ_,	READ_,	 WRITE_);
-ROW(past_end,			NONE_,	-EFAULT, -EFAULT);
-ROW(secret_hole,		ERROR_,	-EFAULT, -EFAULT);
-ROW(secret_page,		ERROR_,	-EFAULT, -EFAULT);
-ROW(ksm,			READ_,	READ_,	 WRITE_);
-ROW_WAITS(uffd_missing,		NONE_,	-EFAULT, -EFAULT);
-ROW_WAITS(uffd_minor,		NONE_,	-EFAULT, -EFAULT);
-ROW_WAITS(uffd_wp,		READ_,	READ_,	 -EFAULT);
-ROW_WAITS(uffd_wp_thp,		READ_,	READ_,	 -EFAULT);
-ROW_WAITS(uffd_wp_marker,	NONE_,	READ_,	 -EFAULT);
-ROW_WAITS(uffd_wp_hugetlb,	READ_,	READ_,	 -EFAULT);
-ROW(uffd_poison,		ERROR_,	-EHWPOISON, -EHWPOISON);
-ROW(uffd_poison_hugetlb,	ERROR_,	-EHWPOISON, -EHWPOISON);
-ROW(protnone,			NONE_,	VALID_,	 WRITE_);
-ROW(protnone_thp,		NONE_,	VALID_,	 WRITE_);
-ROW(protnone_hugetlb,		NONE_,	VALID_,	 WRITE_);
-ROW(guard,			ERROR_,	-EFAULT, -EFAULT);
-ROW(hwpoison,			ERROR_,	-EHWPOISON, -EHWPOISON);
-ROW(vm_io,			ERROR_,	-EFAULT, -EFAULT);
-ROW(vm_pfnmap,			ERROR_,	-EFAULT, -EFAULT);
-ROW(device_pages,		WRITE_,	WRITE_,	 WRITE_);
-ROW(device_hole,		NONE_,	VALID_,	 WRITE_);
-ROW(mixed_plain,		WRITE_,	WRITE_,	 WRITE_);
-ROW(special,			ERROR_,	-EFAULT, -EFAULT);
-ROW(special_hole,		NONE_,	-EFAULT, -EFAULT);
-ROW(special_pmd,		ERROR_,	-EFAULT, -EFAULT);
-ROW(own,			WRITE_,	WRITE_,	 WRITE_);
-ROW(own_forked,			READ_,	READ_,	 WRITE_);
-ROW(own_read_only,		READ_,	READ_,	 -EPERM);
-ROW(own_huge,			WRITE_,	WRITE_,	 WRITE_);
-ROW(own_huge_middle,		WRITE_,	WRITE_,	 WRITE_);
-ROW(own_huge_forked,		READ_,	READ_,	 WRITE_);
-ROW(own_huge_read_only,		READ_,	READ_,	 -EPERM);
-ROW(foreign,			NONE_,	VALID_,	 WRITE_);
-ROW(foreign_huge,		NONE_,	VALID_,	 WRITE_);
-ROW(nobodys,			NONE_,	VALID_,	 WRITE_);
-ROW(coherent,			WRITE_,	WRITE_,	 WRITE_);
-ROW(coherent_huge,		WRITE_,	WRITE_,	 WRITE_);
-ROW(exclusive,			NONE_,	VALID_,	 WRITE_);
-ROW(swapped,			NONE_,	VALID_,	 WRITE_);
+/*  rows, entry				snapshot read	  write */
+ROW(J17, no_vma,			ERROR_,	-EFAULT, -EFAULT);
+ROW(J4, prot_none,			ERROR_,	-EFAULT, -EFAULT);
+ROW(J4, prot_write,			ERROR_,	-EFAULT, -EFAULT);
+ROW(J5, prot_read,			READ_,	READ_,	-EPERM);
+ROW(J5_C4, hole,			NONE_,	READ_,	WRITE_);
+ROW(J5_C4, hole_in_table,		NONE_,	READ_,	WRITE_);
+ROW(J5, zero,				READ_,	READ_,	WRITE_);
+ROW(J5, anon,				WRITE_,	WRITE_,	WRITE_);
+ROW(J5, anon_forked,			READ_,	READ_,	WRITE_);
+ROW(J5, thp_hole,			NONE_,	READ_,	WRITE_);
+ROW(J5, thp,				WRITE_,	WRITE_,	WRITE_);
+ROW(J5, thp_middle,			WRITE_,	WRITE_,	WRITE_);
+ROW(J5, thp_forked,			READ_,	READ_,	WRITE_);
+ROW(J5, thp_read_only,			READ_,	READ_,	-EPERM);
+ROW(J5, thp_split,			WRITE_,	WRITE_,	WRITE_);
+ROW(J5, huge_zero,			READ_,	READ_,	WRITE_);
+ROW(J5, mthp,				WRITE_,	WRITE_,	WRITE_);
+ROW(S8_J2, hugetlb_hole,		NONE_,	VALID_,	WRITE_);
+ROW(S8_J2, hugetlb_shared_hole,		NONE_,	VALID_,	WRITE_);
+ROW(C3_J2, hugetlb_page,		WRITE_,	WRITE_,	WRITE_);
+ROW(C3, hugetlb_middle,			WRITE_,	WRITE_,	WRITE_);
+ROW(C3_J2, hugetlb_forked,		READ_,	READ_,	WRITE_);
+ROW(C3, hugetlb_read_only,		READ_,	READ_,	-EPERM);
+ROW(C3, hugetlb_1g,			WRITE_,	WRITE_,	WRITE_);
+ROW(S10, hugetlb_poison,		ERROR_,	-EHWPOISON, -EHWPOISON);
+ROW(J5, shmem_hole,			NONE_,	VALID_,	WRITE_);
+ROW(J5, shmem_cached,			NONE_,	VALID_,	WRITE_);
+ROW(J5, shmem,				WRITE_,	WRITE_,	WRITE_);
+ROW(J5, shmem_huge,			WRITE_,	WRITE_,	WRITE_);
+ROW(J5, shmem_huge_hole,		NONE_,	VALID_,	WRITE_);
+ROW(J5, shmem_read_only,		READ_,	READ_,	-EPERM);
+ROW(J5, file_private_cached,		NONE_,	READ_,	WRITE_);
+ROW(J5, file_private_mapped,		READ_,	READ_,	WRITE_);
+ROW(J1_J4, past_end,			NONE_,	-EFAULT, -EFAULT);
+ROW(S11, secret_hole,			ERROR_,	-EFAULT, -EFAULT);
+ROW(S11_J6, secret_page,		ERROR_,	-EFAULT, -EFAULT);
+ROW(J5, ksm,				READ_,	READ_,	WRITE_);
+ROW_WAITS(J1, uffd_missing,		NONE_,	-EFAULT, -EFAULT);
+ROW_WAITS(J5, uffd_minor,		NONE_,	-EFAULT, -EFAULT);
+ROW_WAITS(J5, uffd_wp,			READ_,	READ_,	-EFAULT);
+ROW_WAITS(J5, uffd_wp_thp,		READ_,	READ_,	-EFAULT);
+ROW_WAITS(J5, uffd_wp_marker,		NONE_,	READ_,	-EFAULT);
+ROW_WAITS(J2, uffd_wp_hugetlb,		READ_,	READ_,	-EFAULT);
+ROW(S10, uffd_poison,			ERROR_,	-EHWPOISON, -EHWPOISON);
+ROW(S10, uffd_poison_hugetlb,		ERROR_,	-EHWPOISON, -EHWPOISON);
+ROW(S16_J8, protnone,			NONE_,	VALID_,	WRITE_);
+ROW(S16_J8, protnone_thp,		NONE_,	VALID_,	WRITE_);
+ROW(S16_J8, protnone_hugetlb,		NONE_,	VALID_,	WRITE_);
+ROW(S10, guard,				ERROR_,	-EFAULT, -EFAULT);
+ROW(S10, hwpoison,			ERROR_,	-EHWPOISON, -EHWPOISON);
+ROW(J6, vm_io,				ERROR_,	-EFAULT, -EFAULT);
+ROW(J6, vm_pfnmap,			ERROR_,	-EFAULT, -EFAULT);
+ROW(J5, device_pages,			WRITE_,	WRITE_,	WRITE_);
+ROW(J5, device_hole,			NONE_,	VALID_,	WRITE_);
+ROW(J5, mixed_plain,			WRITE_,	WRITE_,	WRITE_);
+ROW(J1_J7, special,			ERROR_,	-EFAULT, -EFAULT);
+ROW(J7, special_hole,			NONE_,	-EFAULT, -EFAULT);
+ROW(S17_J7, special_pmd,		ERROR_,	-EFAULT, -EFAULT);
+ROW(C8, own,				WRITE_,	WRITE_,	WRITE_);
+ROW(S5_C8, own_forked,			READ_,	READ_,	WRITE_);
+ROW(C8, own_read_only,			READ_,	READ_,	-EPERM);
+ROW(C8, own_huge,			WRITE_,	WRITE_,	WRITE_);
+ROW(S6, own_huge_middle,		WRITE_,	WRITE_,	WRITE_);
+ROW(S5_C8, own_huge_forked,		READ_,	READ_,	WRITE_);
+ROW(C8, own_huge_read_only,		READ_,	READ_,	-EPERM);
+ROW(C9, foreign,			NONE_,	VALID_,	WRITE_);
+ROW(S7_C9, foreign_huge,		NONE_,	VALID_,	WRITE_);
+ROW(C9, nobodys,			NONE_,	VALID_,	WRITE_);
+ROW(J5, coherent,			WRITE_,	WRITE_,	WRITE_);
+ROW(J5, coherent_huge,			WRITE_,	WRITE_,	WRITE_);
+ROW(J1, exclusive,			NONE_,	VALID_,	WRITE_);
+ROW(J1, swapped,			NONE_,	VALID_,	WRITE_);
 
 static void no_sigbus(int sig)
 {

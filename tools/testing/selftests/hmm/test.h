@@ -36,10 +36,10 @@
 	} while (0)
 
 /* Skips where the kernel or the machine has no such thing */
-#define NEED(what, why)							\
+#define NEED(what, ...)							\
 	do {								\
 		if (!(what))						\
-			SKIP(return, why);				\
+			SKIP(return, __VA_ARGS__);			\
 	} while (0)
 
 #define NEED_DEVICE()							\

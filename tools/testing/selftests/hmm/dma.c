@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * S18, S28, promise 4: hmm_dma_map_*() for devices of each way to get at memory,
+ * with entries of a page and larger.  What the device reads at the addresses it
+ * was given has to be what the CPU wrote there.
+ */
+#define _GNU_SOURCE
+#include "test.h"
+
+#define NONE_MAPPED	(~0ULL)
+
+/* A call of hmm_dma_*(), its arrays and the memory it is about */
+struct dma {
+	char *p;
+	uint64_t *addrs, *data, *entries;
+	struct hmm_range_dma cmd;
+	unsigned long per;	/* pages of an entry */
+	unsigned long nr;	/* entries */
+};
+
+static int dma(struct hmm_range_dma *cmd)
+{
+	return ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_DMA, cmd) ? -errno : cmd->ret;
+}
+
+static const char *lacking(uint32_t device)
+{
+	struct hmm_range_dma cmd = { .nr = HUGE_NR, .device = device,
+				     .entry_shift = hmm.page_shift };
+
+	if (dma(&cmd) != -ENODEV)
+		return NULL;
+	return device == HMM_RANGE_DMA_IOVA ?
+		"needs QEMU's -device intel-iommu and edu, and CONFIG_INTEL_IOMMU" :
+		"needs CONFIG_ARCH_HAS_DMA_OPS";
+}
+
+/* Entries of @order pages, 9 standing for a huge page; why not, or NULL */
+static const char *dma_open(struct dma *d, uint32_t device, unsigned int order)
+{
+	const char *why = hmm_open();
+	unsigned long pages;
+
+	if (!why)
+		why = lacking(device);
+	if (why)
+		return why;
+	thp_on_request();
+	pages = 4 * HUGE_NR;
+	d->p = map_anon(pages * PAGE, order);
+	fill(d->p, pages * PAGE);
+	if (order && number_of("/proc/self/smaps_rollup", "AnonHugePages:") <
+		     (long)(pages * PAGE / 1024))
+		return "no huge pages to be had";
+	d->per = 1UL << (order == 9 ? hmm.pmd_order : order);
+	d->nr = pages / d->per;
+	d->addrs = calloc(pages, sizeof(uint64_t));
+	d->data = calloc(pages, sizeof(uint64_t));
+	d->entries = calloc(pages, sizeof(uint64_t));
+	if (!d->addrs || !d->data || !d->entries)
+		return "no memory";
+	d->cmd = (struct hmm_range_dma){
+		.start = (uintptr_t)d->p, .nr = pages,
+		.entries = (uintptr_t)d->entries,
+		.addrs = (uintptr_t)d->addrs, .data = (uintptr_t)d->data,
+		.default_flags = ASK_WRITE,
+		.entry_shift = hmm.page_shift + __builtin_ctzl(d->per),
+		.device = device,
+	};
+	return NULL;
+}
+
+FIXTURE(dma)
+{
+	struct dma d;
+};
+
+FIXTURE_VARIANT(dma)
+{
+	uint32_t device;
+	unsigned int order;
+};
+
+#define DEVICE(_name, _device, _order)					\
+	FIXTURE_VARIANT_ADD(dma, _name)					\
+	{								\
+		.device = HMM_RANGE_DMA_##_device, .order = _order,	\
+	}
+
+DEVICE(direct_4k, DIRECT, 0);
+DEVICE(direct_64k, DIRECT, 4);
+DEVICE(direct_huge, DIRECT, 9);
+DEVICE(list_4k, LIST, 0);
+DEVICE(list_64k, LIST, 4);
+DEVICE(list_huge, LIST, 9);
+DEVICE(iova_4k, IOVA, 0);
+DEVICE(iova_64k, IOVA, 4);
+DEVICE(iova_huge, IOVA, 9);
+
+FIXTURE_SETUP(dma)
+{
+	const char *why = dma_open(&self->d, variant->device, variant->order);
+
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN(dma)
+{
+	hmm_close();
+}
+
+/* The first page that the device reads wrongly, or how many there are */
+static unsigned long read_right(const struct dma *d)
+{
+	unsigned long i;
+
+	for (i = 0; i < d->cmd.nr; i++)
+		if (d->data[i] != d->cmd.start + i * PAGE)
+			break;
+	return i;
+}
+
+/*
+ * S18: every entry leads to its own memory, all of it, and is mapped once.  Behind
+ * an IOMMU, entries lie one after the other.
+ */
+TEST_F(dma, S18_each_entry_leads_to_its_memory)
+{
+	struct dma *d = &self->d;
+	unsigned long i;
+
+	ASSERT_EQ(0, dma(&d->cmd));
+	EXPECT_EQ(d->cmd.nr, read_right(d));
+	EXPECT_EQ(d->nr, d->cmd.again);
+	EXPECT_EQ(d->nr, d->cmd.unmapped);
+	EXPECT_EQ(0, d->cmd.twice);
+	EXPECT_EQ(0, d->cmd.sticky);
+	EXPECT_EQ(0, d->cmd.wrong);
+	if (variant->device == HMM_RANGE_DMA_LIST) {
+		EXPECT_EQ(d->nr, d->cmd.maps);
+		EXPECT_EQ(d->nr, d->cmd.unmaps);
+	}
+	for (i = 0; variant->device == HMM_RANGE_DMA_IOVA && i < d->nr; i++)
+		ASSERT_EQ(d->addrs[0] + i * d->per * PAGE, d->addrs[i]);
+}
+
+/* S28: sticky bits of an entry say whether it is mapped: one a mapping */
+TEST_F(dma, S28_sticky_bits_say_what_is_mapped)
+{
+	struct dma *d = &self->d;
+	unsigned long i, found = 0;
+
+	ASSERT_EQ(0, dma(&d->cmd));
+	for (i = 0; i < d->cmd.nr; i++)
+		found += !!(d->entries[i] & hmm.dma_mapped);
+	EXPECT_EQ(d->nr, found);
+}
+
+/* Promise 7: more entries than there is memory for */
+TEST_F(dma, no_memory_for_the_lists)
+{
+	struct dma *d = &self->d;
+
+	NEED(sizeof(long) == 8, "needs 64 bit to ask for so much");
+	d->cmd.data = 0;
+	d->cmd.nr = 1ULL << 50;
+	EXPECT_EQ(-ENOMEM, dma(&d->cmd));
+	d->cmd.nr = HUGE_NR;
+	EXPECT_EQ(0, dma(&d->cmd));
+}
+
+/* Promise 7: whichever allocation fails */
+TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
+{
+	struct dma *d = &self->d;
+	unsigned int nth, failed = 0;
+	bool done = false;
+	int ret;
+
+	NEED(fail_allocation(0), "needs CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
+	for (nth = 1; nth < 1000 && !done; nth++) {
+		fail_allocation(nth);
+		ret = dma(&d->cmd);
+		done = !allocation_failed();
+		fail_allocation(0);
+		ASSERT_TRUE(!ret || ret == -ENOMEM) TH_LOG("%d", ret);
+		failed += ret == -ENOMEM;
+		ASSERT_EQ(0, d->cmd.sticky);
+		ASSERT_EQ(0, d->cmd.twice);
+	}
+	EXPECT_TRUE(done);
+	EXPECT_LT(0, failed);
+	ASSERT_EQ(0, dma(&d->cmd));
+	EXPECT_EQ(d->cmd.nr, read_right(d));
+}
+
+FIXTURE_HMM();
+
+/* An entry that cannot be mapped is not; the others are */
+TEST_F(hmm, S18_one_mapping_fails)
+{
+	unsigned long i, wrong = 0;
+	struct dma d = { };
+	const char *why = dma_open(&d, HMM_RANGE_DMA_LIST, 4);
+
+	NEED(!why, "%s", why);
+	d.cmd.fail_at = 2;
+	ASSERT_EQ(0, dma(&d.cmd));
+	for (i = 0; i < d.nr; i++)
+		wrong += (d.addrs[i] == NONE_MAPPED) != (i == 1);
+	EXPECT_EQ(0, wrong);
+	for (i = 0; i < d.cmd.nr; i++)
+		wrong += d.data[i] != (i / d.per == 1 ? NONE_MAPPED :
+						       d.cmd.start + i * PAGE);
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(d.nr - 1, d.cmd.unmapped);
+	EXPECT_EQ(d.nr - 1, d.cmd.unmaps);
+	EXPECT_EQ(0, d.cmd.sticky);
+	EXPECT_EQ(0, d.cmd.wrong);
+}
+
+/* Memory that has to be synchronized is not for HMM */
+TEST_F(hmm, device_that_needs_sync_is_refused)
+{
+	struct hmm_range_dma cmd = { .nr = 1, .device = HMM_RANGE_DMA_SYNC,
+				     .entry_shift = hmm.page_shift };
+
+	NEED(!lacking(HMM_RANGE_DMA_SYNC), "needs CONFIG_ARCH_HAS_DMA_OPS");
+	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
+}
+
+TEST_F(hmm, G2_ill_dma_is_refused)
+{
+	char *p = map_anon(HUGE, false);
+	static uint64_t data[512];
+	const struct hmm_range_dma good = {
+		.start = (uintptr_t)p, .nr = 2, .data = (uintptr_t)data,
+		.entry_shift = hmm.page_shift, .default_flags = ASK_WRITE,
+	};
+	struct hmm_range_dma bad = good;
+
+	ASSERT_EQ(0, dma(&bad));
+#define REFUSED(error, field, value)					\
+	do {								\
+		bad = good;						\
+		bad.field = value;					\
+		EXPECT_EQ(-(error), dma(&bad)) TH_LOG(#field);		\
+	} while (0)
+	REFUSED(EINVAL, nr, 0);
+	REFUSED(EINVAL, nr, HMM_RANGE_MAX + 1);
+	REFUSED(EINVAL, start, (uintptr_t)p + 1);
+	REFUSED(EINVAL, start, -PAGE);
+	REFUSED(EINVAL, device, HMM_RANGE_DMA_DEVICES);
+	REFUSED(EINVAL, entry_shift, hmm.page_shift - 1);
+	REFUSED(EINVAL, entry_shift, 63);
+	REFUSED(EINVAL, entry_shift, hmm.page_shift + 2);
+	REFUSED(EFAULT, data, 8);
+	REFUSED(EFAULT, addrs, 8);
+	REFUSED(EFAULT, entries, 8);
+	munmap(p, HUGE);
+	bad = good;
+	EXPECT_EQ(-EFAULT, dma(&bad));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promises 4, 6, 8 and 10 under fire: threads call hmm_range_fault() while others
+ * change what is mapped.  What a call answered is read under the rules of the
+ * notifier and compared with what the CPU reads at that moment; one page that
+ * differs is a page that was read after it had been taken away.
+ *
+ * HMM_RACE_SECONDS says how long each race takes; it is 1 if not set.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <time.h>
+
+#include "test.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+#define CALLERS		2
+#define VALUES		4096
+
+/* The memory that is fought for, and a file of random numbers to fill it with */
+static char *area;
+static unsigned long area_nr;
+static int values;
+static volatile bool stop;
+
+static unsigned long seconds(void)
+{
+	const char *value = getenv("HMM_RACE_SECONDS");
+
+	return value ? strtoul(value, NULL, 10) : 1;
+}
+
+static unsigned long draw(unsigned int *state)
+{
+	return (unsigned long)rand_r(state) << 15 ^ rand_r(state);
+}
+
+/* Up to @most pages of the area */
+static char *some_pages(unsigned int *state, unsigned long most, unsigned long *nr)
+{
+	unsigned long first = draw(state) % area_nr;
+
+	*nr = 1 + draw(state) % most;
+	if (*nr > area_nr - first)
+		*nr = area_nr - first;
+	return area + first * PAGE;
+}
+
+static char *some_block(unsigned int *state)
+{
+	return area + draw(state) % (area_nr / HUGE_NR) * HUGE;
+}
+
+/* By a system call, as there may be nothing to write to */
+static void write_some(unsigned int *state)
+{
+	unsigned long i, nr;
+	char *p = some_pages(state, 32, &nr);
+
+	for (i = 0; i < nr; i++)
+		if (pread(values, p + i * PAGE, 8, draw(state) % VALUES * 8) != 8)
+			return;
+}
+
+/* What changes the area */
+
+static void remap(unsigned int *state)
+{
+	unsigned long nr;
+	char *p = some_pages(state, 64, &nr);
+
+	munmap(p, nr * PAGE);
+	if (mmap(p, nr * PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE |
+		 MAP_ANONYMOUS, -1, 0) == p && draw(state) % 2)
+		madvise(p, nr * PAGE, MADV_HUGEPAGE);
+}
+
+static void protect(unsigned int *state)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ };
+	unsigned long nr;
+	char *p = some_pages(state, 64, &nr);
+
+	mprotect(p, nr * PAGE, prots[draw(state) % 2]);
+	mprotect(p, nr * PAGE, PROT_READ | PROT_WRITE);
+}
+
+static void drop(unsigned int *state)
+{
+	unsigned long nr;
+	char *p = some_pages(state, 64, &nr);
+
+	madvise(p, nr * PAGE, MADV_DONTNEED);
+}
+
+static void collapse_and_split(unsigned int *state)
+{
+	char *p = some_block(state);
+
+	madvise(p, HUGE, MADV_COLLAPSE);
+	write_some(state);
+	madvise(p + draw(state) % HUGE_NR * PAGE, PAGE, MADV_DONTNEED);
+}
+
+static void move(unsigned int *state)
+{
+	int dev = draw(state) % 2;
+	char *p = some_block(state);
+	unsigned long nr = HUGE_NR;
+
+	if (draw(state) % 2)
+		p = some_pages(state, 64, &nr);
+	to_device(dev, p, nr, nr == HUGE_NR);
+	if (draw(state) % 2)
+		to_system(dev, p, nr, nr == HUGE_NR);
+}
+
+static void fork_and_write(unsigned int *state)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		write_some(state);
+		_exit(0);
+	}
+	write_some(state);
+	waitpid(pid, NULL, 0);
+}
+
+static void page_out(unsigned int *state)
+{
+	unsigned long nr;
+	char *p = some_pages(state, 64, &nr);
+
+	madvise(p, nr * PAGE, MADV_PAGEOUT);
+}
+
+static void (*const changes[])(unsigned int *state) = {
+	remap, protect, drop, collapse_and_split, move, fork_and_write, page_out,
+};
+#define NR_CHANGES	(sizeof(changes) / sizeof(changes[0]))
+
+struct mutator {
+	void (*change)(unsigned int *state);	/* NULL for all of them */
+	unsigned long rounds;
+};
+
+static void *mutate(void *arg)
+{
+	struct mutator *m = arg;
+	unsigned int state = getpid() + (uintptr_t)m;
+
+	while (!stop) {
+		write_some(&state);
+		if (m->change)
+			m->change(&state);
+		else
+			changes[draw(&state) % NR_CHANGES](&state);
+		m->rounds++;
+	}
+	return NULL;
+}
+
+/* What calls */
+
+struct caller {
+	uint32_t flags;
+	unsigned long calls, done, compared, differ, lost;
+	char why[200];
+};
+
+/* Who unmaps and protects makes calls fail, and the locked one says -EBUSY */
+static bool is_excused(const struct call *c)
+{
+	switch (c->raw.ret) {
+	case 0:
+	case -EFAULT:
+	case -EPERM:
+		return true;
+	case -EBUSY:
+		return !(c->raw.flags & HMM_RANGE_UNLOCKED) ||
+		       c->raw.ns >= c->raw.timeout_ms * 900000ULL;
+	default:
+		return false;
+	}
+}
+
+static void call_once(struct caller *caller, unsigned int *state)
+{
+	const uint64_t asks[] = { ASK_NOTHING, ASK_READ, ASK_WRITE };
+	unsigned long i, nr;
+	char *p = some_pages(state, draw(state) % 4 ? 64 : HUGE_NR, &nr);
+	struct call *c = call_new(p, nr);
+
+	c->raw.flags = caller->flags | HMM_RANGE_READ | HMM_RANGE_COMPARE |
+		       HMM_RANGE_STICKY;
+	c->raw.owner = (int)(draw(state) % 3) - 1;
+	for (i = 0; i < nr; i++)
+		c->e[i] = asks[draw(state) % 3] | hmm.dma_mapped;
+	call_run(c);
+	caller->calls++;
+	caller->done += !c->raw.ret && !c->raw.stale;
+	caller->compared += c->raw.compared;
+	caller->differ += c->raw.differ;
+	caller->lost += c->raw.lost;
+	if (!is_excused(c))
+		snprintf(caller->why, sizeof(caller->why), "returned %d", c->raw.ret);
+	else if (!call_check(c))
+		snprintf(caller->why, sizeof(caller->why), "%s", c->why);
+	call_free(c);
+}
+
+static void *call_always(void *arg)
+{
+	struct caller *caller = arg;
+	unsigned int state = getpid() + (uintptr_t)caller;
+
+	while (!stop && !caller->why[0])
+		call_once(caller, &state);
+	return NULL;
+}
+
+static void area_new(bool huge)
+{
+	static uint64_t numbers[VALUES];
+	unsigned int state = time(NULL), i;
+
+	area_nr = 2 * HUGE_NR;
+	area = map_anon(area_nr * PAGE, huge);
+	values = memfd_new(sizeof(numbers), 0);
+	for (i = 0; i < VALUES; i++)
+		numbers[i] = (uint64_t)draw(&state) << 32 | draw(&state);
+	if (pwrite(values, numbers, sizeof(numbers), 0) != sizeof(numbers))
+		perror("memfd");
+	swap_on();
+}
+
+FIXTURE(race) { };
+
+FIXTURE_VARIANT(race)
+{
+	void (*change)(unsigned int *state);
+	bool huge;
+};
+
+#define RACE(_name, _change, _huge)					\
+	FIXTURE_VARIANT_ADD(race, _name)				\
+	{								\
+		.change = _change, .huge = _huge,			\
+	}
+
+RACE(remap, remap, false);
+RACE(protect, protect, false);
+RACE(protect_huge, protect, true);
+RACE(drop, drop, false);
+RACE(collapse_and_split, collapse_and_split, true);
+RACE(move, move, false);
+RACE(move_huge, move, true);
+RACE(fork, fork_and_write, false);
+RACE(fork_huge, fork_and_write, true);
+RACE(page_out, page_out, false);
+RACE(everything, NULL, true);
+
+FIXTURE_SETUP(race)
+{
+	const char *why = hmm_open();
+
+	if (why)
+		SKIP(return, "%s", why);
+	thp_on_request();
+	area_new(variant->huge);
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	hmm_close();
+}
+
+static void race(struct __test_metadata *_metadata, void (*change)(unsigned int *),
+		 uint32_t flags)
+{
+	struct mutator m = { .change = change };
+	struct caller callers[CALLERS] = { { .flags = flags }, { .flags = flags } };
+	pthread_t mutator, threads[CALLERS];
+	unsigned long compared = 0, calls = 0;
+	int i;
+
+	stop = false;
+	ASSERT_EQ(0, pthread_create(&mutator, NULL, mutate, &m));
+	for (i = 0; i < CALLERS; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, call_always,
+					    &callers[i]));
+	sleep(seconds());
+	stop = true;
+	for (i = 0; i < CALLERS; i++) {
+		pthread_join(threads[i], NULL);
+		EXPECT_EQ(0, callers[i].differ);
+		EXPECT_EQ(0, callers[i].lost);
+		EXPECT_EQ(0, callers[i].why[0]) TH_LOG("%s", callers[i].why);
+		calls += callers[i].calls;
+		compared += callers[i].compared;
+	}
+	pthread_join(mutator, NULL);
+	TH_LOG("%lu changes, %lu calls, %lu pages compared", m.rounds, calls,
+	       compared);
+	EXPECT_LT(0, m.rounds);
+	EXPECT_LT(0, compared);
+}
+
+/* Promises 4, 8; S28 */
+TEST_F(race, S28_locked)
+{
+	race(_metadata, variant->change, 0);
+}
+
+/* Promises 4, 6, 8; S12, S28 */
+TEST_F(race, S12_S28_unlocked)
+{
+	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
+}
+
+/* Promise 8: who is killed or goes amid calls */
+
+FIXTURE_HMM();
+
+static void fight(void)
+{
+	static struct mutator m;
+	static struct caller callers[2] = { { .flags = 0 },
+					    { .flags = HMM_RANGE_UNLOCKED } };
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, mutate, &m);
+	pthread_create(&thread, NULL, call_always, &callers[0]);
+	call_always(&callers[1]);
+}
+
+static bool gone_within(pid_t pid, unsigned int ms)
+{
+	int status;
+
+	for (; ms; ms--) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+TEST_F(hmm, S14_S19_killed_amid_the_race)
+{
+	unsigned int state = 1, round;
+	pid_t pid;
+
+	for (round = 0; round < 20; round++) {
+		pid = fork();
+		if (!pid) {
+			area_new(round & 1);
+			fight();
+			_exit(0);
+		}
+		usleep(5000 + draw(&state) % 60000);
+		kill(pid, SIGKILL);
+		ASSERT_TRUE(gone_within(pid, 5000));
+	}
+}
+
+/* Calls on the memory of who opened the device, until that is no more */
+static void call_until_gone(volatile unsigned long *calls, int verdict)
+{
+	struct call *c = call_new(area, HUGE_NR);
+	time_t end = time(NULL) + 20;
+
+	for (; time(NULL) < end; ++*calls) {
+		c->raw.flags = HMM_RANGE_OPENER |
+			       (*calls & 1 ? HMM_RANGE_UNLOCKED : 0);
+		c->raw.default_flags = *calls % 3 ? ASK_WRITE : ASK_NOTHING;
+		c->raw.pfn_flags_mask = 0;
+		c->raw.entries = (uintptr_t)c->e;
+		if (!ioctl(hmm_fd[0], HMM_RANGE_CALL, &c->raw))
+			continue;
+		if (errno == ESRCH && write(verdict, "y", 1) == 1)
+			_exit(0);
+		break;
+	}
+	_exit(1);
+}
+
+/* Opens the device, lets someone else call on its memory, and goes amid that */
+static void open_and_go(volatile unsigned long *calls, bool huge, int verdict)
+{
+	hmm_close();
+	if (hmm_open())
+		_exit(1);
+	area_new(huge);
+	*calls = 0;
+	if (!fork())
+		call_until_gone(calls, verdict);
+	while (*calls < 5)
+		usleep(1000);
+	_exit(0);
+}
+
+TEST_F(hmm, S19_exit_of_the_mm_amid_calls)
+{
+	volatile unsigned long *calls;
+	int status, round, fd[2];
+	pid_t opener;
+	char byte;
+
+	calls = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, calls);
+	for (round = 0; round < 10; round++) {
+		ASSERT_EQ(0, pipe(fd));
+		opener = fork();
+		if (!opener)
+			open_and_go(calls, round & 1, fd[1]);
+		close(fd[1]);
+		waitpid(opener, &status, 0);
+		EXPECT_EQ(0, status);
+		EXPECT_EQ(1, read(fd[0], &byte, 1));
+		close(fd[0]);
+	}
+}
+
+TEST_HARNESS_MAIN
