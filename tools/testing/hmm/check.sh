@@ -23,11 +23,11 @@ selected() { # [NAME]...
 	done
 }
 
-# Says once a minute where the suite is
+# Says once a minute where the suite is; the sleep holds no pipe open
 watch() { # LOG
 	local start=$SECONDS
 
-	while sleep 60; do
+	while sleep 60 >/dev/null 2>&1; do
 		printf '      %d min: %.90s\n' $(((SECONDS - start) / 60)) "$(tail -1 "$1")"
 	done
 }

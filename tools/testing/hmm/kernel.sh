@@ -89,7 +89,7 @@ mapfile -t wanted < <(targets)
 
 # One line each half minute
 progress() {
-	while sleep 30; do
+	while sleep 30 >/dev/null 2>&1; do
 		say "$name: $(grep -cE '^  (CC|AS|AR|LD)' "$log") files built"
 	done
 }

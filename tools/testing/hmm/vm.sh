@@ -51,7 +51,7 @@ timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
 	-accel tcg,thread=$threads -cpu max,la57=off -smp "$cpus" -m "$mem" \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kernel" \
-	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=524288,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $args -- $job/job" \
+	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $args -- $job/job" \
 	-virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
 	-serial "file:$log" \
 	-device virtio-serial -chardev stdio,id=out,signal=off \
