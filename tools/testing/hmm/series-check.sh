@@ -175,7 +175,7 @@ buildable() { # OBJ
 	grep -vE "$(IFS='|'; echo "${hidden[*]}")|accel/amdxdna"
 }
 
-[ -n "${NO_SERIES:-}" ] || "$here/series.sh"
+"$here/series.sh"
 [ $# -gt 0 ] || set -- repeat equal am quilt checkpatch steps
 for check; do
 	[ "$(type -t "check_$check")" = function ] || die "$check: no such check"
