@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# coverage.sh - which lines and branches of mm/hmm.c and mm/hmm_dma.c the selftests reach
+#
+# Every function and 95 % of the branches must be reached, and what is not must be
+# explained in coverage.explained. The whole is kept in build/coverage/.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+out=$top/build/coverage
+
+locked coverage
+rm -rf "$out"
+mkdir -p "$out/mm"
+"$here/check-kernel.sh"
+"$here/each-test.sh" -b >/dev/null
+cp "$build"/tree/mm/hmm.c "$build"/tree/mm/hmm_dma.c "$out/mm/"
+"$here/own-copy.sh" -f "-fprofile-arcs -ftest-coverage -fno-tree-loop-im" "$out" mm/hmm.c mm/hmm_dma.c
+say "running the selftests; their words go to ${out#"$top"/}/tests.log"
+"$here/vm.sh" -m "$guest_memory" -t 3600 -a "$guest_args kmemleak=off" -q "$guest_qemu" \
+	-l "$out/console.log" check "$here/coverage-guest.sh" "$build/selftests" "$out" \
+	>"$out/tests.log" || die "the guest did not get to the end; see $out/console.log"
+sed '1,/^== counts/d' "$out/tests.log" | base64 -d | tar -xf - -C "$out/mm"
+for file in hmm hmm_dma; do
+	(cd "$out/mm" && gcov --branch-probabilities --json-format --stdout "$file.gcda") >"$out/$file.json"
+done
+"$here/coverage.py" "$here/coverage.explained" "$out"/*.json | tee "$out/summary.txt"
