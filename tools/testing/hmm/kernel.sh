@@ -29,7 +29,7 @@ done
 
 cc="${CROSS_COMPILE:-}gcc"
 command -v "$cc" >/dev/null || die "$cc: not found; install it"
-if command -v ccache >/dev/null; then
+if [ -z "${CCACHE_DISABLE:-}" ] && command -v ccache >/dev/null; then
 	cc="ccache $cc"
 fi
 run_make() {
