@@ -19,8 +19,9 @@ mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 ln -sf /proc/self/fd /dev/fd
 
+# Arguments before it are words of the command line that the kernel did not know
 # shellcheck source=/dev/null
-. "$1"
+. "${!#}"
 mkdir /run/host
 mount --bind / /run/host
 for path in /tmp /var/tmp; do
