@@ -138,22 +138,24 @@ go_to() { # TREE COMMIT
 	done < <("${linux[@]}" diff --no-renames --name-only "$2^" "$2")
 }
 
-# Of all C files that the series touches, those that are there, and built
+# Of the C files that the series touches or that call hmm_range_fault(), those
+# that are there
 objects() { # TREE
-	touched | grep -E '^(mm|lib|drivers)/.*\.c$' | while read -r path; do
+	while read -r path; do
 		[ ! -e "$1/$path" ] || echo "$path"
-	done | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
-	cd "$1" && grep -lE '\bhmm_range_fault' -r drivers --include='*.c' | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
+	done <<<"$sources" | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
 }
 
 check_steps() {
-	local tree=$out/steps obj=$out/obj cc=gcc commit n=0 all log=$out/steps.log wanted
+	local tree=$out/steps obj=$out/obj cc=gcc commit n=0 all log=$out/steps.log sources wanted
 
 	! command -v ccache >/dev/null || cc="ccache gcc"
 	rm -rf "$tree"
 	cp -al "$build/base" "$tree"
 	mkdir -p "$obj"
 	configure "$tree" "$obj"
+	sources=$(touched | grep -E '^(mm|lib|drivers)/.*\.c$'
+		cd "$build/tree" && grep -rlE '\bhmm_range_fault' drivers --include='*.c')
 	all=$("${linux[@]}" rev-list --count base..hmm)
 	for commit in $("${linux[@]}" rev-list --reverse base..hmm); do
 		n=$((n + 1))
