@@ -46,9 +46,12 @@ trap 'rm -rf "$job"' EXIT
 # Threads and -icount exclude each other
 threads=multi
 [ "$cpus" != 1 ] || threads=single
+# The port is closed to the guest when QEMU's input ends: a FIFO never does. And
+# QEMU has its output not block, which is for nobody else to bear: hence cat.
+mkfifo "$job/in"
 status=0
 timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
-	-accel tcg,thread=$threads -cpu max,la57=off -smp "$cpus" -m "$mem" \
+	-machine q35 -accel tcg,thread=$threads -cpu max,la57=off -smp "$cpus" -m "$mem" \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kernel" \
 	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $args -- $job/job" \
@@ -59,11 +62,11 @@ timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
 	-chardev "file,id=status,path=$job/status" \
 	-device virtserialport,chardev=status,name=status \
 	${qemu_args[@]+"${qemu_args[@]}"} \
-	</dev/null || status=$?
+	<>"$job/in" | cat || status=${PIPESTATUS[0]}
 
-if [ $status = 124 ] || [ $status = 137 ]; then
+if [ "$status" = 124 ] || [ "$status" = 137 ]; then
 	die "$name: stopped after $seconds s; see $log"
-elif [ $status != 0 ]; then
+elif [ "$status" != 0 ]; then
 	die "$name: QEMU ended with $status; see $log"
 elif grep -aE "$splat" "$log" | head -5 | grep . >&2; then
 	die "$name: the kernel complains; see $log"
