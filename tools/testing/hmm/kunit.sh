@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# kunit.sh [um|x86_64|i386|arm|arm-lpae]... - run mm/tests/hmm_kunit.c
+#
+# With the kernel's own kunit.py, in build/7.3/kunit-MACHINE; um, the default,
+# runs natively. Whatever the kernel complains of in the log is a failure, too.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+tree=${HMM_KUNIT_TREE:-tree}
+passed=0 failed=0 skipped=0
+
+describe() { # MACHINE: sets arch, cross, options
+	options=()
+	case $1 in
+	um | x86_64 | i386) arch=$1 cross='' ;;
+	arm | arm-lpae) arch=arm cross=arm-linux-gnueabihf- ;;
+	*) die "$1: there are um, x86_64, i386, arm and arm-lpae" ;;
+	esac
+	for file in "$here/kunit/.kunitconfig" "$here/kunit/$arch.config" "$here/kunit/$1.config"; do
+		[ ! -f "$file" ] || options+=(--kunitconfig "$file")
+	done
+	[ -z "$cross" ] || options+=(--cross_compile "$cross")
+	command -v "${cross}gcc" >/dev/null || die "${cross}gcc: not found; apt-get install ${cross:+gcc-}${cross:-gcc}" 
+}
+
+# The counts of kunit.py's last line are words and numbers, only those not 0
+count() { # WORD FILE
+	sed -nE "s/.*Testing complete\. Ran .*\b$1: ([0-9]+).*/\1/p" "$2" | tail -1
+}
+
+splat='BUG: |WARNING: |Oops|possible (circular|recursive)|inconsistent lock|suspicious RCU|sleeping function|held lock freed|cut here'
+
+run() { # MACHINE
+	local dir=$build/kunit-$1 log=$build/kunit-$1.log status=0 p f s
+
+	describe "$1"
+	locked "kunit-$1"
+	mkdir -p "$dir"
+	say "$1"
+	python3 "$build/$tree/tools/testing/kunit/kunit.py" run --arch "$arch" \
+		--build_dir "$dir" "${options[@]}" --jobs "$(nproc)" \
+		--make_options "CC=ccache ${cross}gcc" --timeout 900 'hmm*' \
+		>"$log" 2>&1 </dev/null || status=$?
+	grep -E '\[FAILED\]|EXPECTATION FAILED|ASSERTION FAILED|Testing complete|error:' "$log" || tail -5 "$log"
+	p=$(count passed "$log") f=$(count failed "$log") s=$(count skipped "$log")
+	if [ -f "$dir/test.log" ] && grep -aE "$splat" "$dir/test.log"; then
+		say "$1: the kernel complains; see $dir/test.log"
+		f=$((${f:-0} + 1))
+	fi
+	[ $status = 0 ] || [ "${f:-0}" -gt 0 ] || f=1
+	passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0})) skipped=$((skipped + ${s:-0}))
+}
+
+[ "$tree" != tree ] || "$here/tree.sh" tree
+[ $# -gt 0 ] || set -- um
+for machine; do
+	run "$machine"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
