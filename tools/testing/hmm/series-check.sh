@@ -138,12 +138,19 @@ go_to() { # TREE COMMIT
 	done < <("${linux[@]}" diff --no-renames --name-only "$2^" "$2")
 }
 
-# Of the C files that the series touches or that call hmm_range_fault(), those
-# that are there
-objects() { # TREE
-	while read -r path; do
+# What a step may break: the files that it touches, or with a header any that the
+# series touches or that calls hmm_range_fault(); of those, what there is
+objects() { # TREE COMMIT
+	local path step
+
+	step=$("${linux[@]}" diff --no-renames --name-only "$2^" "$2")
+	if grep -q '\.h$' <<<"$step"; then
+		echo "$sources"
+	else
+		grep -E '^(mm|lib|drivers)/.*\.c$' <<<"$step" || true
+	fi | while read -r path; do
 		[ ! -e "$1/$path" ] || echo "$path"
-	done <<<"$sources" | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
+	done | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
 }
 
 check_steps() {
@@ -164,7 +171,8 @@ check_steps() {
 		go_to "$tree" "$commit"
 		say "step $n of $all: $("${linux[@]}" log -1 --format=%s "$commit")"
 		! "${linux[@]}" diff --name-only "$commit^" "$commit" | grep -q Kconfig || configure "$tree" "$obj"
-		mapfile -t wanted < <(objects "$tree" | buildable "$tree" "$obj" | sort -u)
+		mapfile -t wanted < <(objects "$tree" "$commit" | buildable "$tree" "$obj" | sort -u)
+		[ ${#wanted[@]} -gt 0 ] || continue
 		make -s -C "$tree" O="$obj" CC="$cc" -j"$(nproc)" "${wanted[@]}" >"$log" 2>&1 ||
 			{ grep -m 20 -E 'error|undefined|\*\*\*' "$log" >&2; die "step $n does not compile; see $log"; }
 		! grep -E ': warning:' "$log" >&2 || die "step $n: warnings"
@@ -179,7 +187,7 @@ buildable() { # TREE OBJ
 	grep -qw hmm_walk.o "$1/mm/Makefile" || hidden+=('^mm/hmm_walk\.o$')
 	grep -q '^CONFIG_TEST_HMM_RANGE=' "$2/.config" || hidden+=('^lib/test_hmm_range\.o$')
 	grep -q '^CONFIG_HMM_KUNIT_TEST=' "$2/.config" || hidden+=('^mm/tests/')
-	grep -vE "$(IFS='|'; echo "${hidden[*]}")"
+	grep -vE "$(IFS='|'; echo "${hidden[*]}")" || true
 }
 
 "$here/series.sh"
