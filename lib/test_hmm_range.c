@@ -925,6 +925,8 @@ static int range_get_longs(unsigned long *to, u64 from, unsigned long nr)
 	unsigned long i;
 	u64 value;
 
+	if (IS_ENABLED(CONFIG_64BIT))
+		return copy_from_user(to, user, nr * sizeof(*to)) ? -EFAULT : 0;
 	for (i = 0; i < nr; i++) {
 		if (copy_from_user(&value, user + i, sizeof(value)))
 			return -EFAULT;
@@ -938,6 +940,8 @@ static int range_put_longs(u64 to, const unsigned long *from, unsigned long nr)
 	u64 __user *user = u64_to_user_ptr(to);
 	unsigned long i;
 
+	if (IS_ENABLED(CONFIG_64BIT))
+		return copy_to_user(user, from, nr * sizeof(*from)) ? -EFAULT : 0;
 	for (i = 0; i < nr; i++) {
 		u64 value = from[i];
 
@@ -1167,16 +1171,12 @@ static int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 /* Makes a DMA address that is taken for a physical one show */
 #define RANGE_DMA_BIAS		((dma_addr_t)(1ULL << 45))
 
-/**
- * range_dma - the devices and what is mapped for them, for one caller at a time
- * @lock: held for all of a call
- * @devices: by HMM_RANGE_DMA_*; NULL where there is none
- * @mapped: sizes of the mappings of HMM_RANGE_DMA_LIST, by page of their address
- * @cmd: the call under way, which counts them
- */
+/* The devices and what is mapped for them, for one caller at a time */
 static struct {
 	struct mutex lock;
+	/* NULL where there is none */
 	struct device *devices[HMM_RANGE_DMA_DEVICES];
+	/* Sizes of the mappings of HMM_RANGE_DMA_LIST, by page of their address */
 	struct xarray mapped;
 	struct hmm_range_dma *cmd;
 } range_dma = {
@@ -1337,6 +1337,11 @@ static void range_dma_read(const struct hmm_range_dma *cmd, dma_addr_t addr,
 	kunmap_local(p);
 }
 
+/* Not in Linux 7.3 as it comes, where this is NULL */
+int __weak hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map,
+			     size_t idx, size_t nr,
+			     struct pci_p2pdma_map_state *p2pdma_state);
+
 static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
 			      struct hmm_range_dma *cmd, u64 *addrs, u64 *data)
 {
@@ -1344,6 +1349,9 @@ static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
 	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
 	size_t i, k;
 
+	if (cmd->at_once)
+		cmd->ret_at_once = hmm_dma_map_range(dev, map, 0, cmd->nr / per,
+						     &p2pdma);
 	for (i = 0; i < cmd->nr / per; i++) {
 		dma_addr_t addr = hmm_dma_map_pfn(dev, map, i, &p2pdma);
 
@@ -1461,14 +1469,14 @@ static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 	struct device *dev;
 	int ret = 0;
 
-	cmd->ret = 0;
-	memset(&cmd->again, 0,
-	       sizeof(*cmd) - offsetof(struct hmm_range_dma, again));
+	memset(&cmd->ret, 0, sizeof(*cmd) - offsetof(struct hmm_range_dma, ret));
 	if (!range_dma_fits(cmd))
 		return -EINVAL;
 	dev = range_dma.devices[cmd->device];
 	if (!dev)
 		return -ENODEV;
+	if (cmd->at_once && !hmm_dma_map_range)
+		return -EOPNOTSUPP;
 
 	mutex_lock(&range_dma.lock);
 	range_dma.cmd = cmd;

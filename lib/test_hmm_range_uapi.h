@@ -182,7 +182,9 @@ struct hmm_range_migrate {
  * @entry_shift: log2 of the bytes of an entry
  * @device: HMM_RANGE_DMA_*
  * @fail_at: that mapping is to fail, 1 for the first; 0 for none
+ * @at_once: begin with hmm_dma_map_range() over all entries
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
+ * @ret_at_once: out: what hmm_dma_map_range() returned
  * @again: out: entries that, mapped once more, have the address they had
  * @unmapped: out: entries that hmm_dma_unmap_pfn() says it unmapped
  * @twice: out: and says so when asked again
@@ -201,7 +203,9 @@ struct hmm_range_dma {
 	__u32 entry_shift;
 	__u32 device;
 	__u32 fail_at;
+	__u32 at_once;
 	__s32 ret;
+	__s32 ret_at_once;
 	__u32 again;
 	__u32 unmapped;
 	__u32 twice;
@@ -209,7 +213,6 @@ struct hmm_range_dma {
 	__u32 unmaps;
 	__u32 wrong;
 	__u32 sticky;
-	__u32 reserved;
 };
 
 /* A device that needs no mapping */
@@ -280,7 +283,7 @@ struct hmm_range_act {
 /* Take the memory away, bringing home what it holds; give it memory again */
 #define HMM_RANGE_REMOVE	_IO('h', 0x6a)
 #define HMM_RANGE_ADD		_IOW('h', 0x6b, __u32)
-/* -ENODEV where there is no such device */
+/* -ENODEV where there is no such device, -EOPNOTSUPP if @at_once is unknown */
 #define HMM_RANGE_DMA		_IOWR('h', 0x6c, struct hmm_range_dma)
 
 /* What a mapping is made of: kind * HMM_RANGE_MAP_BYTES + offset in it */
