@@ -145,6 +145,25 @@ TEST_F(dma, S18_each_entry_leads_to_its_memory)
 		ASSERT_EQ(d->addrs[0] + i * d->per * PAGE, d->addrs[i]);
 }
 
+/* The same when all are mapped by one call; mapping them again does nothing */
+TEST_F(dma, S18_all_entries_at_once)
+{
+	struct dma *d = &self->d;
+	int ret;
+
+	d->cmd.at_once = 1;
+	ret = dma(&d->cmd);
+	NEED(ret != -EOPNOTSUPP, "needs hmm_dma_map_range()");
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(0, d->cmd.ret_at_once);
+	EXPECT_EQ(d->cmd.nr, read_right(d));
+	EXPECT_EQ(d->nr, d->cmd.again);
+	EXPECT_EQ(d->nr, d->cmd.unmapped);
+	EXPECT_EQ(0, d->cmd.wrong);
+	if (variant->device == HMM_RANGE_DMA_LIST)
+		EXPECT_EQ(d->nr, d->cmd.maps);
+}
+
 /* S28: sticky bits of an entry say whether it is mapped: one a mapping */
 TEST_F(dma, S28_sticky_bits_say_what_is_mapped)
 {
@@ -170,27 +189,36 @@ TEST_F(dma, no_memory_for_the_lists)
 	EXPECT_EQ(0, dma(&d->cmd));
 }
 
-/* Promise 7: whichever allocation fails */
+/* Lets each allocation fail in turn; how many did, or 0 if something went wrong */
+static unsigned int fail_each(struct dma *d)
+{
+	unsigned int nth;
+	int ret;
+
+	for (nth = 1; nth < 1000; nth++) {
+		fail_allocation(nth);
+		ret = dma(&d->cmd);
+		if (!allocation_failed())
+			break;
+		if ((ret && ret != -ENOMEM) || d->cmd.sticky || d->cmd.twice ||
+		    d->cmd.wrong)
+			nth = 1000;
+	}
+	fail_allocation(0);
+	return nth < 1000 ? nth - 1 : 0;
+}
+
+/* Promise 7: whichever allocation fails, what was mapped is unmapped */
 TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
 {
 	struct dma *d = &self->d;
-	unsigned int nth, failed = 0;
-	bool done = false;
-	int ret;
 
 	NEED(fail_allocation(0), "needs CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
-	for (nth = 1; nth < 1000 && !done; nth++) {
-		fail_allocation(nth);
-		ret = dma(&d->cmd);
-		done = !allocation_failed();
-		fail_allocation(0);
-		ASSERT_TRUE(!ret || ret == -ENOMEM) TH_LOG("%d", ret);
-		failed += ret == -ENOMEM;
-		ASSERT_EQ(0, d->cmd.sticky);
-		ASSERT_EQ(0, d->cmd.twice);
-	}
-	EXPECT_TRUE(done);
-	EXPECT_LT(0, failed);
+	EXPECT_LT(0, fail_each(d));
+	d->cmd.at_once = 1;
+	if (dma(&d->cmd) != -EOPNOTSUPP)
+		EXPECT_LT(0, fail_each(d));
+	d->cmd.at_once = 0;
 	ASSERT_EQ(0, dma(&d->cmd));
 	EXPECT_EQ(d->cmd.nr, read_right(d));
 }
@@ -218,6 +246,57 @@ TEST_F(hmm, S18_one_mapping_fails)
 	EXPECT_EQ(d.nr - 1, d.cmd.unmaps);
 	EXPECT_EQ(0, d.cmd.sticky);
 	EXPECT_EQ(0, d.cmd.wrong);
+
+	/* The same at once: what comes before is mapped, and the error told */
+	d.cmd.at_once = 1;
+	if (dma(&d.cmd) != -EOPNOTSUPP)
+		EXPECT_GT(0, d.cmd.ret_at_once);
+}
+
+/* Entry 1 is not mapped, all others are */
+static bool all_but_one(struct dma *d)
+{
+	unsigned long i;
+
+	if (dma(&d->cmd))
+		return false;
+	for (i = 0; i < d->nr; i++)
+		if ((d->addrs[i] == NONE_MAPPED) != (i == 1))
+			return false;
+	return d->cmd.maps == d->nr - 1 && d->cmd.unmaps == d->cmd.maps &&
+	       !d->cmd.wrong && !d->cmd.sticky;
+}
+
+/* S18: an entry whose pages are not one piece of memory, or not of one kind */
+TEST_F(hmm, S18_entry_of_pieces_is_refused)
+{
+	struct dma d = { };
+	const char *why = dma_open(&d, HMM_RANGE_DMA_LIST, 4);
+	char *spare = map_anon(PAGE, false), *page;
+
+	NEED(!why, "%s", why);
+	page = d.p + (d.per + 3) * PAGE;
+	ASSERT_EQ(0, mprotect(page, PAGE, PROT_READ));
+	d.cmd.default_flags = ASK_READ;
+	EXPECT_TRUE(all_but_one(&d));
+	ASSERT_EQ(0, mprotect(page, PAGE, PROT_READ | PROT_WRITE));
+
+	/* Two pages change places */
+	d.cmd.default_flags = ASK_WRITE;
+	ASSERT_EQ(0, dma(&d.cmd));
+	EXPECT_EQ(d.nr, d.cmd.unmapped);
+	ASSERT_EQ(spare, mremap(page, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				spare));
+	ASSERT_EQ(page, mremap(page + 2 * PAGE, PAGE, PAGE,
+			       MREMAP_MAYMOVE | MREMAP_FIXED, page));
+	ASSERT_EQ(page + 2 * PAGE, mremap(spare, PAGE, PAGE, MREMAP_MAYMOVE |
+					  MREMAP_FIXED, page + 2 * PAGE));
+	EXPECT_TRUE(all_but_one(&d));
+
+	/* One is not there */
+	ASSERT_EQ(0, madvise(page, PAGE, MADV_DONTNEED));
+	d.cmd.default_flags = ASK_NOTHING;
+	EXPECT_TRUE(all_but_one(&d));
 }
 
 /* Memory that has to be synchronized is not for HMM */

@@ -431,6 +431,7 @@ static bool fail_allocations(void)
 		write_file(path, "0");
 	}
 	write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N");
 	return fail_nth >= 0;
 }
 

@@ -59,6 +59,7 @@ enum writable { NO, MAYBE, YES };
  * @prot: PROT_*
  * @coupled: was huge once, so that it may share its fate with its huge page
  * @copied: of a private file: no longer the file's
+ * @unsure: if it has been copied; it reads as the file did then
  * @guard: in a guard region
  * @wp: write-protected by userfaultfd, as pagemap tells
  * @state: the states it may be in
@@ -70,6 +71,7 @@ struct page {
 	int prot;
 	bool coupled;
 	bool copied;
+	bool unsure;
 	bool guard;
 	bool wp;
 	unsigned int state;
@@ -181,6 +183,7 @@ static void set_value(unsigned long i, uint64_t value)
 		return;
 	}
 	p->copied = true;
+	p->unsure = false;
 	p->value = value;
 }
 
@@ -230,6 +233,7 @@ static void goes(unsigned long i)
 	struct page *p = &pages[i];
 
 	p->copied = false;
+	p->unsure = false;
 	p->value = 0;
 	p->state = ABSENT;
 	p->writable = NO;
@@ -263,6 +267,28 @@ static void observe(void)
 			p->writable = NO;
 	}
 	free(pm);
+}
+
+/*
+ * Huge pages around the step's pages may be split.  That gives back what is
+ * exclusive to a device in there, and makes of pages full of zeroes the zero page.
+ */
+static void may_split(const struct step *s)
+{
+	unsigned long i;
+
+	for (i = 0; i < REGION_NR; i++) {
+		struct page *p = &pages[i];
+
+		if (block(i) < block(s->first) ||
+		    block(i) > block(s->first + s->nr - 1))
+			continue;
+		if (p->state == OTHER && !p->guard)
+			p->state |= PRESENT;
+		if ((p->prot & PROT_WRITE) && (p->writable == YES ||
+					       p->state & OTHER))
+			p->writable = MAYBE;
+	}
 }
 
 /* Steps that change the region */
@@ -428,7 +454,7 @@ static void __attribute__((noreturn)) other_life(int go)
 		_exit(2);
 	for (i = 0; i < REGION_NR; i++)
 		if (can_read(&pages[i]) && !of_file(&pages[i]) &&
-		    *(volatile uint64_t *)at(i) != pages[i].value)
+		    !pages[i].unsure && *(volatile uint64_t *)at(i) != pages[i].value)
 			_exit(1);
 	_exit(0);
 }
@@ -504,10 +530,7 @@ static void do_move(struct step *s, int dev, uint32_t to, uint64_t select)
 	memset(src, 0, sizeof(src));
 	if (ioctl(hmm_fd[dev], HMM_RANGE_MIGRATE, &cmd))
 		return;
-	/* Whatever was looked at may have been split, and its entries remade */
-	for (i = s->first; i < s->first + s->nr; i++)
-		if (pages[i].writable == YES)
-			pages[i].writable = MAYBE;
+	may_split(s);
 	for (i = 0; i < s->nr; i += nr) {
 		nr = src[i] & MPFN_COMPOUND ? HUGE_NR : 1;
 		if (!(src[i] & MPFN_MIGRATE))
@@ -576,6 +599,7 @@ static void do_page_out(struct step *s)
 
 	say("page out %lu pages at %lu", s->nr, s->first);
 	madvise(at(s->first), s->nr * PAGE, MADV_PAGEOUT);
+	may_split(s);
 	for (i = 0; i < REGION_NR; i++) {
 		struct page *p = &pages[i];
 
@@ -642,7 +666,6 @@ static void do_exclusive(struct step *s)
 {
 	uint64_t addr = (uintptr_t)at(s->first);
 	struct page *p = &pages[s->first];
-	unsigned long i;
 
 	if (p->kind != ANON || !can_write(p))
 		return;
@@ -650,9 +673,8 @@ static void do_exclusive(struct step *s)
 	if (ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_EXCLUSIVE, &addr))
 		return;
 	neighbours_may_come(s->first);
-	for (i = 0; i < REGION_NR; i++)
-		if (block(i) == block(s->first) && pages[i].writable == YES)
-			pages[i].writable = MAYBE;
+	s->nr = 1;
+	may_split(s);
 	p->state = OTHER;
 }
 
@@ -756,9 +778,9 @@ static void settle_call(struct call *c, struct step *s, const uint64_t *ask)
 			p->writable = p->prot & PROT_WRITE ? MAYBE : NO;
 			if (ask[k] == ASK_WRITE && p->kind == PRIVATE &&
 			    (p->prot & PROT_WRITE) && !p->copied) {
-				/* Copied or not, it reads the same until written */
 				p->value = file_value[i];
 				p->copied = true;
+				p->unsure = true;
 			}
 			continue;
 		}

@@ -78,7 +78,7 @@ TEST_F(hmm, S1_C4_one_of_512_in_a_page_table)
 }
 
 /* S1, promise 2: one page asked in a hole of a million costs one fault */
-TEST_F(hmm, S1_C4_one_of_a_million)
+TEST_F_TIMEOUT(hmm, S1_C4_one_of_a_million, 120)
 {
 	unsigned long nr = 1UL << 20;
 	char *p;
