@@ -117,6 +117,16 @@ watch_pinned() {
 	echo "$most"
 }
 
+# Until someone listens on port 18515, or for half a minute
+wait_for_server() {
+	local try
+
+	for ((try = 0; try < 150; try++)); do
+		! grep -qs ':4853 [^ ]* 0A' /proc/net/tcp /proc/net/tcp6 || return 0
+		sleep 0.2
+	done
+}
+
 # pingpong SIZE ROUNDS [-o]: one row of the table
 pingpong() {
 	local size=$1 rounds=$2 odp=${3:-} server client pinned rate name
@@ -126,12 +136,13 @@ pingpong() {
 	# shellcheck disable=SC2086 # $odp is one option or none
 	ibv_rc_pingpong "${args[@]}" $odp >"$work/server" 2>&1 &
 	server=$!
-	sleep 0.7
+	wait_for_server
 	# shellcheck disable=SC2086
 	ibv_rc_pingpong "${args[@]}" $odp 127.0.0.1 >"$work/client" 2>&1 &
 	client=$!
 	pinned=$(watch_pinned $client)
 	if ! wait $client || ! wait $server || grep -q invalid "$work/client"; then
+		kill $server 2>/dev/null || true
 		cat "$work/client" >&2
 		fail "$name failed"
 		return

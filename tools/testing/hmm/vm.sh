@@ -43,6 +43,9 @@ trap 'rm -rf "$job"' EXIT
 	printf ')\n'
 } >"$job/job"
 
+# A busy host makes the guest look stuck for longer than its watchdogs bear
+patience="sysctl.kernel.watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 sysctl.kernel.hung_task_timeout_secs=600"
+
 # Threads and -icount exclude each other
 threads=multi
 [ "$cpus" != 1 ] || threads=single
@@ -54,7 +57,7 @@ timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
 	-machine q35 -accel tcg,thread=$threads -cpu max,la57=off -smp "$cpus" -m "$mem" \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kernel" \
-	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $args -- $job/job" \
+	-append "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro init=$here/guest.sh mitigations=off nokaslr $patience $args -- $job/job" \
 	-virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
 	-serial "file:$log" \
 	-device virtio-serial -chardev stdio,id=out,signal=off \
