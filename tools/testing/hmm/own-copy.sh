@@ -32,6 +32,8 @@ compile() { # PATH
 
 	command=$(saved_command "$object")
 	command=${command%% ; *}
+	# What is compiled here was never compiled before
+	command=${command#ccache }
 	command=${command/-Wp,-MMD,"$(dirname "$object")/.$(basename "$object").d"/}
 	command=${command/ -c -o "$object" "$build/tree/$1"/ $cflags -c -o "$dir/$object" "$dir/$1"}
 	[[ $command == *"$dir/$1"* ]] || die "$1: no command to compile it in $obj"
@@ -43,12 +45,20 @@ compile() { # PATH
 	}
 }
 
-# What is undefined and not exported, and the address that it has
-addresses() { # OBJECT...
-	nm "$@" | awk '$(NF - 1) == "U" { print $NF }' | sort -u |
-		join -v 1 - <(awk '{ print $2 }' "$obj/Module.symvers" | sort -u) |
-		join - <(awk '{ print $3, $1 }' "$obj/System.map" | sort -u -k 1,1) |
-		awk '{ print "--defsym=" $1 "=0x" $2 }'
+# All that the kernel has and does not export, with its address
+addresses() {
+	local list=$obj/unexported
+
+	if [ ! "$list" -nt "$obj/System.map" ]; then
+		awk '{ print $3, $1 }' "$obj/System.map" | sort -u -k 1,1 |
+			join -v 1 - <(awk '{ print $2 }' "$obj/Module.symvers" | sort -u) >"$list.$$"
+		mv "$list.$$" "$list"
+	fi
+	cat "$list"
+}
+
+undefined() { # OBJECT...
+	nm "$@" | awk '$(NF - 1) == "U" { print $NF }' | sort -u
 }
 
 objects=()
@@ -56,7 +66,8 @@ for path; do
 	compile "$path"
 	objects+=("$dir/${path%.c}.o")
 done
-mapfile -t symbols < <(addresses "${objects[@]}")
+mapfile -t symbols < <(addresses | join - <(undefined "${objects[@]}") |
+	awk '{ print "--defsym=" $1 "=0x" $2 }')
 ld -r -m elf_x86_64 -z noexecstack --build-id=none -T "$obj/scripts/module.lds" \
 	"${symbols[@]}" -o "$dir/test_hmm_range.ko" "$obj/lib/test_hmm_range.o" \
 	"$obj/lib/test_hmm_range.mod.o" "$obj/.module-common.o" "${objects[@]}" ||
