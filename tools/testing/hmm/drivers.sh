@@ -5,19 +5,15 @@
 # for each architecture named (all of them, if none is).
 set -eu
 
-top=$(cd "$(dirname "$0")/../../.." && pwd)
-build=${HMM_BUILD:-$top/build/7.3}
+. "$(dirname "$0")/env.sh"
 tree=$build/tree
-export CCACHE_DIR=${CCACHE_DIR:-${HMM_CACHE:-$HOME/.cache/hmm}/ccache}
-export PATH=/usr/lib/ccache:$PATH
 
 common="64BIT SMP MODULES NET INET MULTIUSER PROC_FS PCI EFI SPARSEMEM_VMEMMAP
 MEMORY_HOTPLUG MEMORY_HOTREMOVE TRANSPARENT_HUGEPAGE ZONE_DEVICE DEVICE_PRIVATE
 STAGING DRM DRM_NOUVEAU DRM_NOUVEAU_SVM DRM_AMDGPU DRM_AMDGPU_USERPTR HSA_AMD
 HSA_AMD_SVM DRM_XE DRM_XE_GPUSVM ACPI HYPERV MSHV_ROOT INFINIBAND
-INFINIBAND_USER_ACCESS INFINIBAND_ON_DEMAND_PAGING RDMA_RXE"
-
-die() { echo "drivers.sh: $*" >&2; exit 1; }
+INFINIBAND_USER_ACCESS INFINIBAND_ON_DEMAND_PAGING RDMA_RXE NETDEVICES ETHERNET
+NET_VENDOR_MELLANOX MLX5_CORE MLX5_INFINIBAND"
 
 config() { # ARCH: the options that one needs
 	case $1 in
@@ -46,10 +42,12 @@ objects() { # ARCH
 }
 
 check() { # ARCH CROSS_COMPILE
-	local arch=$1 obj=$build/obj/drivers-$1 opt
-	local make=(nice -n 5 make -s -C "$tree" "O=$obj" "ARCH=$arch" "CROSS_COMPILE=$2")
+	local arch=$1 obj=$build/drivers-$1 cc=$2gcc opt
+	local make
 
-	command -v "$2gcc" >/dev/null || die "$2gcc is missing: install it (see packages)"
+	command -v "$cc" >/dev/null || die "$cc: not found; install it"
+	! command -v ccache >/dev/null || cc="ccache $cc"
+	make=(make -s -C "$tree" "O=$obj" "ARCH=$arch" "CROSS_COMPILE=$2" "CC=$cc")
 	mkdir -p "$obj"
 	for opt in $(config "$arch") WERROR; do
 		echo "CONFIG_$opt=y"
@@ -63,12 +61,12 @@ check() { # ARCH CROSS_COMPILE
 
 	# shellcheck disable=SC2046 # one word an object
 	set -- $(objects "$arch")
-	echo "drivers.sh: $arch: $# objects"
+	say "$arch: $# objects"
 	"${make[@]}" -j"$(nproc)" "$@" 2> "$obj/log" || { cat "$obj/log" >&2; die "$arch: does not compile"; }
 	[ ! -s "$obj/log" ] || { cat "$obj/log" >&2; die "$arch: warnings"; }
 }
 
-[ -d "$tree" ] || die "no $tree: run overlay.sh first"
+"$here/tree.sh" tree
 [ $# -gt 0 ] || set -- x86_64 arm64 powerpc
 for arch; do
 	case $arch in
@@ -78,4 +76,4 @@ for arch; do
 	*) die "unknown architecture $arch: x86_64, arm64 or powerpc" ;;
 	esac
 done
-echo "drivers.sh: all compile without a warning"
+say "all compile without a warning"
