@@ -768,8 +768,10 @@ static void range_compare_page(struct hmm_range_call *call, unsigned long addr,
 	void __user *user = (void __user *)addr;
 	u64 before, after;
 
-	if (copy_from_user_nofault(&before, user, sizeof(before)))
+	if (copy_from_user_nofault(&before, user, sizeof(before))) {
+		call->unseen++;
 		return;
+	}
 	range_access_page(entry, data, false);
 	if (copy_from_user_nofault(&after, user, sizeof(after)) || before != after)
 		return;
@@ -785,7 +787,8 @@ static void range_read_page(struct range_watch *watch,
 
 	range_access_page(entry, data, false);
 	if ((call->flags & HMM_RANGE_COMPARE) &&
-	    watch->notifier.mm == current->mm)
+	    watch->notifier.mm == current->mm &&
+	    !is_device_private_page(hmm_pfn_to_page(entry)))
 		range_compare_page(call, watch->range->start + (i << PAGE_SHIFT),
 				   entry, data);
 }
@@ -797,6 +800,9 @@ static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 	unsigned long *entries = watch->range->hmm_pfns;
 	unsigned long i;
 
+	/* Time for others to take pages away */
+	if (call->flags & HMM_RANGE_COMPARE)
+		usleep_range(10, 1000);
 	mutex_lock(&watch->lock);
 	call->stale = mmu_interval_read_retry(&watch->notifier,
 					      watch->range->notifier_seq);

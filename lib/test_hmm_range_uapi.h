@@ -91,6 +91,7 @@ struct hmm_range_info {
  * @overrun: out: entries outside of the array that were written
  * @compared: out: with HMM_RANGE_COMPARE, pages that the CPU could read, too
  * @differ: out: and how many of those the device read otherwise
+ * @unseen: out: and pages that the CPU could not read, though answered and its own
  */
 struct hmm_range_call {
 	__aligned_u64 start;
@@ -118,6 +119,8 @@ struct hmm_range_call {
 	__u32 overrun;
 	__u32 compared;
 	__u32 differ;
+	__u32 unseen;
+	__u32 reserved;
 };
 
 /* Call hmm_range_fault_unlocked_timeout() */
@@ -133,7 +136,7 @@ struct hmm_range_call {
 #define HMM_RANGE_STALE		(1 << 5)
 /* Work on the mm that opened the device, not on the caller's */
 #define HMM_RANGE_OPENER	(1 << 6)
-/* With HMM_RANGE_READ: compare with what the CPU reads at the same moment */
+/* With HMM_RANGE_READ: wait, then compare with what the CPU reads at the moment */
 #define HMM_RANGE_COMPARE	(1 << 7)
 
 /* At most so many entries a call */
