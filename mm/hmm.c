@@ -17,6 +17,7 @@
 #include <linux/secretmem.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/unroll.h>
 #include <linux/util_macros.h>
 #include <linux/vmstat.h>
 
@@ -107,8 +108,8 @@ static unsigned long *hmm_entry(const struct hmm_range *range,
 }
 
 /*
- * The one place where entries change; @old is what was read from it before.  A
- * notifier may clear sticky bits meanwhile, so they are not taken from there.
+ * How one entry changes; @old is what was read from it before.  A notifier may
+ * clear sticky bits meanwhile, so they are not taken from there.
  */
 static __always_inline void hmm_set_entry(unsigned long *entry,
 					  unsigned long old, unsigned long value)
@@ -322,15 +323,33 @@ static int hmm_unmet(struct hmm_walk *hw, struct vm_area_struct *vma,
 	return HMM_STOP_NEED;
 }
 
-static bool hmm_four_are_sticky(const unsigned long *entry)
+#define HMM_BLOCK	8
+
+static unsigned long hmm_block_bits(const unsigned long *entry)
 {
-	return (READ_ONCE(entry[0]) | READ_ONCE(entry[1]) |
-		READ_ONCE(entry[2]) | READ_ONCE(entry[3])) & HMM_PFN_STICKY;
+	unsigned long bits = 0;
+	int i;
+
+	unrolled_full
+	for (i = 0; i < HMM_BLOCK; i++)
+		bits |= READ_ONCE(entry[i]);
+	return bits;
+}
+
+static void hmm_set_block(unsigned long *entry, unsigned long value,
+			  unsigned long step)
+{
+	int i;
+
+	unrolled_full
+	for (i = 0; i < HMM_BLOCK; i++)
+		WRITE_ONCE(entry[i], value + i * step);
 }
 
 /*
- * Writes answers to all pages of one leaf, of which @answer is the first's.  To
- * test entries by fours takes half the time.
+ * Writes answers to all pages of one leaf, of which @answer is the first's: by
+ * blocks, up to one with a sticky bit.  A block of zeroes that is to be zero, as
+ * in a new array over a hole, is left alone.
  */
 static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 		       unsigned long end, unsigned long answer)
@@ -338,14 +357,16 @@ static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 	unsigned long *entry = hmm_entry(hw->range, addr);
 	unsigned long nr = (end - addr) >> PAGE_SHIFT;
 	unsigned long step = answer & HMM_PFN_VALID ? 1 : 0;
+	unsigned long old;
 
-	for (; nr >= 4 && !hmm_four_are_sticky(entry); nr -= 4) {
-		WRITE_ONCE(entry[0], answer);
-		WRITE_ONCE(entry[1], answer + step);
-		WRITE_ONCE(entry[2], answer + 2 * step);
-		WRITE_ONCE(entry[3], answer + 3 * step);
-		entry += 4;
-		answer += 4 * step;
+	for (; nr >= HMM_BLOCK; nr -= HMM_BLOCK) {
+		old = hmm_block_bits(entry);
+		if (old & HMM_PFN_STICKY)
+			break;
+		if (old | answer)
+			hmm_set_block(entry, answer, step);
+		entry += HMM_BLOCK;
+		answer += HMM_BLOCK * step;
 	}
 	for (; nr; nr--, entry++, answer += step)
 		hmm_set_entry(entry, READ_ONCE(*entry), answer);
