@@ -1310,6 +1310,7 @@ static void range_dma_exit(void)
 static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
 				   dma_addr_t addr, size_t offset)
 {
+	struct iommu_domain __maybe_unused *domain;
 	void *size;
 
 	switch (cmd->device) {
@@ -1322,9 +1323,8 @@ static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
 		return addr - RANGE_DMA_BIAS + offset;
 #ifdef CONFIG_IOMMU_API
 	case HMM_RANGE_DMA_IOVA:
-		return iommu_iova_to_phys(
-			iommu_get_domain_for_dev(range_dma.devices[cmd->device]),
-			addr + offset);
+		domain = iommu_get_domain_for_dev(range_dma.devices[cmd->device]);
+		return iommu_iova_to_phys(domain, addr + offset);
 #endif
 	}
 	return 0;

@@ -258,7 +258,7 @@ struct hmm_range_act {
 /* Stop, see HMM_RANGE_HOLD */
 #define HMM_RANGE_ACT_HOLD	8
 
-/* Where a call of this open file stops once until told to go on, see HMM_RANGE_HOLD */
+/* Where a call of this open file stops once, see HMM_RANGE_HOLD */
 #define HMM_RANGE_HOLD_UNMAP	(1 << 0)	/* in the notifier, MMU_NOTIFY_CLEAR */
 #define HMM_RANGE_HOLD_MIGRATE	(1 << 1)	/* after migrate_vma_setup() */
 #define HMM_RANGE_HOLD_DROP	(1 << 2)	/* in HMM_RANGE_ACT_DROP, unlocked */
