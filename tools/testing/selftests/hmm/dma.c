@@ -261,7 +261,8 @@ static bool all_but_one(struct dma *d)
 	if (dma(&d->cmd))
 		return false;
 	for (i = 0; i < d->nr; i++)
-		if ((d->addrs[i] == NONE_MAPPED) != (i == 1))
+		if (i == 1 ? d->addrs[i] != NONE_MAPPED :
+			     d->addrs[i] == NONE_MAPPED)
 			return false;
 	return d->cmd.maps == d->nr - 1 && d->cmd.unmaps == d->cmd.maps &&
 	       !d->cmd.wrong && !d->cmd.sticky;

@@ -504,6 +504,42 @@ TEST_F(hmm, J14_every_beginning_in_a_huge_page)
 	}
 }
 
+/* Folios of every order, from each of their first pages on and to their last */
+TEST_F_TIMEOUT(hmm, range_in_folios_of_every_order, 120)
+{
+	unsigned int order, found = 0;
+	unsigned long nr, i;
+	char knob[96], *p;
+
+	for (order = 2; order < hmm.pmd_order; order++) {
+		nr = 1UL << order;
+		snprintf(knob, sizeof(knob),
+			 "/sys/kernel/mm/transparent_hugepage/hugepages-%lukB/enabled",
+			 nr * PAGE >> 10);
+		if (!write_file(knob, "always"))
+			continue;
+		p = map_anon(HUGE, true);
+		/* No room for a huge page of the PMD */
+		munmap(p + HUGE - PAGE, PAGE);
+		fill(p, HUGE - PAGE);
+		write_file(knob, "never");
+		for (i = 0; i < 4; i++) {
+			self->c = call_new(p + i * PAGE, 2 * nr - 2 * i - 1);
+			self->c->raw.flags = HMM_RANGE_READ;
+			ASSERT_ANSWERED(self->c, call_ask(self->c, i & 1 ? ASK_WRITE :
+							  ASK_NOTHING));
+			ASSERT_EQ(self->c->nr, call_count(self->c, 0, self->c->nr,
+							  WRITABLE));
+			ASSERT_TRUE(call_filled(self->c));
+			call_free(self->c);
+			self->c = NULL;
+		}
+		munmap(p, HUGE - PAGE);
+		found++;
+	}
+	NEED(found, "needs folios of other orders");
+}
+
 /* Promise 10: sticky bits in, sticky bits out, whatever is answered */
 TEST_F(hmm, sticky_bits_are_kept)
 {
@@ -657,7 +693,7 @@ TEST_F(hmm, G2_J17_addresses_of_the_kernel)
 
 	NEED(sizeof(long) == 8, "needs 64 bit of addresses");
 	self->c = call_new(NULL, NR);
-	for (i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
 		self->c->raw.start = at[i];
 		self->c->raw.end = at[i] + NR * PAGE;
 		if (!call_ask(self->c, ASK_NOTHING))

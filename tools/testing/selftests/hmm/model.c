@@ -104,8 +104,7 @@ static struct report *report;
 static bool talk;
 static uint64_t seed;
 
-static void __attribute__((format(printf, 1, 2))) __attribute__((noreturn))
-fail(const char *fmt, ...)
+static void __printf(1, 2) __noreturn fail(const char *fmt, ...)
 {
 	va_list args;
 
@@ -115,7 +114,7 @@ fail(const char *fmt, ...)
 	_exit(1);
 }
 
-static void __attribute__((format(printf, 1, 2))) say(const char *fmt, ...)
+static void __printf(1, 2) say(const char *fmt, ...)
 {
 	va_list args;
 
@@ -444,7 +443,7 @@ static void do_guard_remove(struct step *s)
 }
 
 /* The child has what its parent had when they parted, and keeps it */
-static void __attribute__((noreturn)) other_life(int go)
+static void __noreturn other_life(int go)
 {
 	unsigned long i;
 	char byte;
@@ -713,7 +712,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 	uint64_t kind = answer_kind(c->e[k]);
 	bool held = p->state == PRESENT || is_own(p, c);
 
-	if ((kind == ERROR) != !can_read(p))
+	if (can_read(p) ? kind == ERROR : kind != ERROR)
 		fail("page %lu, request %#llx: answer %#llx", i,
 		     (unsigned long long)ask, (unsigned long long)c->e[k]);
 	if (kind == ERROR)
@@ -917,7 +916,6 @@ static const struct {
 	{ do_uffd_unprotect, 2 },
 	{ do_exclusive, 2 },
 };
-#define NR_STEPS	(sizeof(steps) / sizeof(steps[0]))
 
 /* Many small ranges, some large, some that begin and end with huge pages */
 static void draw_range(struct step *s)
@@ -937,7 +935,7 @@ static struct step draw_step(unsigned long number)
 	struct step s = { .r = mix(seed ^ mix(number)) };
 	unsigned int i, total = 0, pick;
 
-	for (i = 0; i < NR_STEPS; i++)
+	for (i = 0; i < ARRAY_SIZE(steps); i++)
 		total += steps[i].weight;
 	pick = draw(&s) % total;
 	for (s.what = 0; pick >= steps[s.what].weight; s.what++)
@@ -973,8 +971,7 @@ static void begin(void)
 }
 
 /* In a child: the steps of the list, or 0, 1, ... if there is none */
-static void __attribute__((noreturn))
-run_list(const unsigned long *list, unsigned long nr)
+static void __noreturn run_list(const unsigned long *list, unsigned long nr)
 {
 	unsigned long n;
 
@@ -1097,7 +1094,7 @@ TEST_F_TIMEOUT(hmm, J5_random_steps_agree_with_the_model, 24 * 3600)
 	bool right;
 
 	NEED_DEVICE();
-	NEED(REGION_NR <= sizeof(pages) / sizeof(pages[0]), "huge pages are too large");
+	NEED(ARRAY_SIZE(pages) >= REGION_NR, "huge pages are too large");
 	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, report);

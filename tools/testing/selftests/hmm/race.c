@@ -141,7 +141,6 @@ static void page_out(unsigned int *state)
 static void (*const changes[])(unsigned int *state) = {
 	remap, protect, drop, collapse_and_split, move, fork_and_write, page_out,
 };
-#define NR_CHANGES	(sizeof(changes) / sizeof(changes[0]))
 
 struct mutator {
 	void (*change)(unsigned int *state);	/* NULL for all of them */
@@ -158,7 +157,7 @@ static void *mutate(void *arg)
 		if (m->change)
 			m->change(&state);
 		else
-			changes[draw(&state) % NR_CHANGES](&state);
+			changes[draw(&state) % ARRAY_SIZE(changes)](&state);
 		m->rounds++;
 	}
 	return NULL;

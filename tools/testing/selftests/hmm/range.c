@@ -489,7 +489,7 @@ TEST_F(hmm, S13_ill_ranges)
 	unsigned long i, unlocked;
 
 	self->c = call_new(p, 4);
-	for (i = 0; i < sizeof(ill) / sizeof(ill[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(ill); i++) {
 		for (unlocked = 0; unlocked < 2; unlocked++) {
 			self->c->raw.start = ill[i].start;
 			self->c->raw.end = ill[i].end;
@@ -517,7 +517,7 @@ TEST_F(hmm, S13_outside_the_interval)
 	unsigned long i;
 
 	self->c = call_new(p, 4);
-	for (i = 0; i < sizeof(ill) / sizeof(ill[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(ill); i++) {
 		self->c->raw.interval_start = ill[i].start;
 		self->c->raw.interval_len = ill[i].len;
 		EXPECT_EQ(-EINVAL, call_ask(self->c, ASK_WRITE))
