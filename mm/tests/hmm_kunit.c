@@ -466,12 +466,14 @@ struct hmm_outcome {
  * @look: when nothing is asked for
  * @read: when it is asked for reading
  * @write: when it is asked for writing
+ * @replaced: by a copy when written to, of which the notifier is told
  */
 struct hmm_kind {
 	const char *name;
 	bool (*prepare)(struct hmm_test *t, unsigned long page);
 	void (*cleanup)(struct hmm_test *t, unsigned long page);
 	struct hmm_outcome look, read, write;
+	bool replaced;
 };
 
 #define RW	(PROT_READ | PROT_WRITE)
@@ -718,7 +720,7 @@ static const struct hmm_kind hmm_kinds[] = {
 	{ "hole, read-only VMA", prepare_read_only_hole, NULL,
 	  { 0, WANT_NOTHING }, { 0, WANT_READ }, { -EPERM } },
 	{ "zero page", prepare_zero, NULL,
-	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
+	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE }, true },
 	{ "anonymous", prepare_written, NULL,
 	  { 0, WANT_WRITE }, { 0, WANT_WRITE }, { 0, WANT_WRITE } },
 	{ "anonymous, read-only VMA", prepare_read_only, NULL,
@@ -727,7 +729,7 @@ static const struct hmm_kind hmm_kinds[] = {
 	{ "anonymous, PROT_NONE VMA", prepare_no_access, NULL, NEVER },
 	{ "anonymous, write-only VMA", prepare_write_only, NULL, NEVER },
 	{ "anonymous, after fork", prepare_cow, NULL,
-	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
+	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE }, true },
 	{ "shared file, hole", prepare_shmem_hole, NULL,
 	  { 0, WANT_NOTHING }, { 0, WANT_VALID }, { 0, WANT_WRITE } },
 	{ "shared file", prepare_shmem, NULL,
@@ -737,7 +739,7 @@ static const struct hmm_kind hmm_kinds[] = {
 	{ "private file, hole", prepare_private_file_hole, NULL,
 	  { 0, WANT_NOTHING }, { 0, WANT_READ }, { 0, WANT_WRITE } },
 	{ "private file", prepare_private_file, NULL,
-	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
+	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE }, true },
 	{ "private file, copied", prepare_private_copy, NULL,
 	  { 0, WANT_WRITE }, { 0, WANT_WRITE }, { 0, WANT_WRITE } },
 	{ "beyond end of file", prepare_beyond_eof, NULL,
@@ -769,11 +771,11 @@ KUNIT_ARRAY_PARAM(hmm_kind, hmm_kinds, hmm_kind_describe);
 
 static void hmm_test_compare(struct hmm_test *t, unsigned long page, int ret,
 			     const struct hmm_outcome *outcome,
-			     unsigned long input)
+			     unsigned long input, const char *style)
 {
 	unsigned long entry = t->pfns[page];
 
-	KUNIT_EXPECT_EQ(t->test, ret, outcome->ret);
+	KUNIT_EXPECT_EQ_MSG(t->test, ret, outcome->ret, "%s", style);
 	/* J15, J16: errors leave what they found */
 	if (outcome->ret) {
 		EXPECT_ENTRY(t, page, input);
@@ -839,18 +841,20 @@ static void hmm_test_kind_style(struct hmm_test *t, const struct hmm_kind *kind,
 	t->pfns[page] |= style->entry;
 	resident = hmm_test_resident(t);
 
+	if (locked && kind->replaced && style->comes_to == ASK_WRITE) {
+		KUNIT_EXPECT_EQ(t->test, -EBUSY, hmm_test_ask(t, page, 1));
+		EXPECT_ENTRY(t, page, LITTER | style->entry);
+	}
 	ret = locked ? hmm_test_ask(t, page, 1) :
 		       hmm_test_ask_unlocked(t, page, 1, HZ);
-	hmm_test_compare(t, page, ret, outcome, LITTER | style->entry);
+	hmm_test_compare(t, page, ret, outcome, LITTER | style->entry,
+			 style->name);
 	if (style->comes_to == LOOK)
 		KUNIT_EXPECT_EQ(t->test, resident, hmm_test_resident(t));
 	hmm_test_expect_untouched(t, page - 1, 1);
 	hmm_test_expect_untouched(t, page + 1, 1);
 	if (kind->cleanup)
 		kind->cleanup(t, page);
-	if (t->test->status == KUNIT_FAILURE)
-		kunit_err(t->test, "so far at: %s, %s", style->name,
-			  locked ? "locked" : "unlocked");
 }
 
 static void hmm_test_table(struct kunit *test)
