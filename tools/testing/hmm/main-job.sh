@@ -157,12 +157,14 @@ pingpong() {
 }
 
 pingpongs() {
-	local size
+	local size rounds
 
-	for size in 4096 65536 1048576; do
-		pingpong "$size" $((size > 500000 ? 30 : 300))
-		pingpong "$size" $((size > 500000 ? 30 : 300)) -o
-	done
+	while read -r size rounds; do
+		pingpong "$size" "$rounds"
+		pingpong "$size" "$rounds" -o
+	done <<<"4096 300
+65536 60
+1048576 8"
 }
 
 torture() {
