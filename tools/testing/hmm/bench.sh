@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# bench.sh [native] [emulated] [scaling] - how fast hmm_range_fault() is, and whether fast enough
+#
+#   native    times it in User Mode Linux against stock's, which is built into
+#             the same kernel, against its lower bound and against its peers
+#   emulated  counts in QEMU what huge pages and page faults take, both kernels
+#   scaling   times two threads on two processors in QEMU
+#
+# Without arguments, all of it, judged by bench/targets.tsv. Ends with 1 if a
+# target is missed. Samples, medians and the chart are left in build/bench.
+# BENCH_ROUNDS=n takes n samples of each time; BENCH_CPU=n has the native part
+# run on that processor.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+out=$top/build/bench
+bench=$here/bench
+rounds=${BENCH_ROUNDS:-31}
+cpu=${BENCH_CPU:-$(taskset -cp $$ | grep -o '[0-9]*$')}
+
+[[ $rounds =~ ^[0-9]+$ && $rounds -ge 9 ]] || die "BENCH_ROUNDS=$rounds: a number, and at least 9"
+
+native() {
+	"$here/tree.sh" tree
+	"$bench/farm.sh" "$build/tree" "$build/base" "$build/bench-tree"
+	say "native: building User Mode Linux with both walkers"
+	"$here/kernel.sh" bench bench-tree um "$bench/native.config"
+	say "native: $rounds rounds, some minutes"
+	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench/linux" mem=1G \
+		con=null con0=fd:0,fd:1 "hmm_bench.rounds=$rounds" </dev/null >"$out/native.log" 2>&1 ||
+		die "native: the kernel did not end well; see $out/native.log"
+	grep -q $'hmm-bench: end\t0' "$out/native.log" ||
+		die "native: $(grep -m1 hmm-bench: "$out/native.log" || echo did not start); see $out/native.log"
+	tr -d '\r' <"$out/native.log" | awk -F'hmm-bench: ' -v OFS='\t' '
+	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], "ns/page" }' >"$out/native.tsv"
+}
+
+# in_guest KERNEL WHO VM-OPTION... -- CASE...: what counts prints
+in_guest() {
+	local kernel=$1 who=$2 options=()
+
+	shift 2
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	shift
+	"$here/vm.sh" -m "$guest_memory" -a "$guest_args" "${options[@]}" -l "$out/$kernel.log" "$kernel" \
+		"$bench/guest.sh" "$build/$kernel" "$coherent" "$out/counts" "$who" "$@"
+}
+
+guests() {
+	"$here/kernel.sh" run tree x86_64 vm hmm rdma
+	"$here/kernel.sh" stock-run stock x86_64 vm hmm rdma
+	gcc -O2 -o "$out/counts" "$bench/counts.c" "$top/tools/testing/selftests/hmm/lib.c" -lpthread
+}
+
+emulated() {
+	local kernel who
+
+	guests
+	: >"$out/emulated.tsv"
+	for kernel in run stock-run; do
+		if [ "$kernel" = run ]; then who=ours; else who=stock; fi
+		say "emulated: counting, $kernel"
+		in_guest "$kernel" "$who" -c 1 -- calls >>"$out/emulated.tsv"
+		say "emulated: counting instructions, $kernel"
+		in_guest "$kernel" "$who" -c 1 -t 1200 -q "-icount shift=0,sleep=off" -- \
+			instructions latency >>"$out/emulated.tsv"
+	done
+}
+
+scaling() {
+	guests
+	say "scaling: two threads on two processors"
+	in_guest run ours -c 2 -- scaling >"$out/scaling.tsv"
+	in_guest stock-run stock -c 2 -- scaling >>"$out/scaling.tsv"
+}
+
+partial=''
+if [ $# -gt 0 ]; then partial=partial; else set -- native emulated scaling; fi
+for part; do
+	[[ $part =~ ^(native|emulated|scaling)$ ]] || die "$part: there are native, emulated and scaling"
+done
+
+mkdir -p "$out"
+locked bench
+rm -f "$out"/*.tsv
+for part; do
+	case $part in
+	native) native ;;
+	emulated) emulated ;;
+	scaling) scaling ;;
+	esac
+done
+
+{
+	echo "# make bench: Linux $(make -s -C "$build/base" kernelversion), $(gcc --version | head -1), $(date -u +%F)"
+	for part; do cat "$out/$part.tsv"; done
+} >"$out/samples.tsv"
+status=0
+"$bench/judge.py" "$out/samples.tsv" "$bench/targets.tsv" "$out/medians.tsv" $partial | tee "$out/table.txt" || status=$?
+[ ! -s "$out/native.tsv" ] || (cd "$out" && gnuplot "$bench/chart.gp") || die "no chart; is gnuplot installed?"
+say "samples, medians and chart are in $out"
+exit "$status"

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * counts WHO CASE... - what hmm_range_fault() does, counted, not timed
+ *
+ * Prints lines of row, WHO, round, value and unit.  Run in a guest of vm.sh, as
+ * huge pages do not exist in User Mode Linux: see bench.sh.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../selftests/hmm/lib.h"
+
+#define DROPS		64
+#define ROUNDS		9
+#define SCALE_NR	4096UL
+#define SCALE_CALLS	64
+#define LONG_SNAPSHOT	(1UL << 20)
+#define LONG_FAULTS	(1UL << 18)
+
+static const char *who;
+
+static void result(const char *row, int round, double value, const char *unit)
+{
+	printf("%s\t%s\t%d\t%.6g\t%s\n", row, who, round, value, unit);
+	fflush(stdout);
+}
+
+static void *must(void *p, const char *what)
+{
+	if (!p || p == MAP_FAILED)
+		err(1, "%s", what);
+	return p;
+}
+
+/* Makes the call, which has to succeed */
+static void ask(struct call *c, uint64_t what, uint32_t flags)
+{
+	c->raw.flags = flags;
+	if (call_ask(c, what) || !call_check(c))
+		errx(1, "the call failed (%d) or broke a promise: %s",
+		     c->raw.ret, c->why);
+}
+
+static uint64_t calls_for(void *p, unsigned long nr, uint64_t what)
+{
+	struct call *c = call_new(p, nr);
+	uint64_t calls;
+
+	ask(c, what, HMM_RANGE_COUNT);
+	calls = c->raw.calls;
+	call_free(c);
+	return calls;
+}
+
+/* Fault calls */
+
+static void thp_hole(void)
+{
+	char *p = must(map_anon(HUGE, true), "huge pages");
+
+	result("thp-hole-w", 0, calls_for(p, HUGE_NR, ASK_WRITE), "calls");
+	munmap(p, HUGE);
+}
+
+static void hugetlb_hole(void)
+{
+	char *p = must(mmap(NULL, HUGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0),
+		       "hugetlb pages");
+
+	result("hugetlb-hole-w", 0, calls_for(p, HUGE_NR, ASK_WRITE), "calls");
+	munmap(p, HUGE);
+}
+
+static void cached_file(void)
+{
+	int fd = memfd_new(HUGE, 0);
+	char *p = must(mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
+		       "memfd");
+
+	fill(p, HUGE);
+	munmap(p, HUGE);
+	p = must(mmap(NULL, HUGE, PROT_READ, MAP_SHARED, fd, 0), "memfd");
+	result("cached-file-r", 0, calls_for(p, HUGE_NR, ASK_READ), "calls");
+	munmap(p, HUGE);
+	close(fd);
+}
+
+static void one_missing(void)
+{
+	char *p = must(map_anon(HUGE, false), "memory");
+
+	fill(p, HUGE);
+	madvise(p + 100 * PAGE, PAGE, MADV_DONTNEED);
+	result("one-missing-r", 0, calls_for(p, HUGE_NR, ASK_READ), "calls");
+	munmap(p, HUGE);
+}
+
+static void dropped_lock(void)
+{
+	char *p = must(map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, DROPS * PAGE,
+			       PROT_READ, PAGE), "device memory");
+	struct call *c = call_new(p, DROPS);
+
+	act(PRIVATE_A, HMM_RANGE_ACT_DROP, 0, 0);
+	ask(c, ASK_READ, HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT);
+	if (c->raw.calls != 2 * DROPS)
+		errx(1, "the lock was not dropped at each fault");
+	result("dropped-lock", 0, c->raw.visits, "entries");
+	act(PRIVATE_A, HMM_RANGE_ACT_NONE, 0, 0);
+	call_free(c);
+	munmap(p, DROPS * PAGE);
+}
+
+static void do_calls(void)
+{
+	thp_hole();
+	hugetlb_hole();
+	cached_file();
+	one_missing();
+	dropped_lock();
+}
+
+/* Instructions: with QEMU's -icount shift=0, each takes a nanosecond */
+
+static void instructions(const char *row, char *p, unsigned long nr, uint64_t what)
+{
+	struct call *c = call_new(p, nr);
+	int round;
+
+	ask(c, what, 0);
+	for (round = 0; round < ROUNDS; round++) {
+		ask(c, what, 0);
+		result(row, round, (double)c->raw.ns / nr, "instr/page");
+	}
+	call_free(c);
+}
+
+static void do_instructions(void)
+{
+	char *p = must(map_anon(HUGE, false), "memory");
+
+	fill(p, HUGE);
+	instructions("icount-4k", p, HUGE_NR, ASK_NOTHING);
+	instructions("icount-4k-w", p, HUGE_NR, ASK_WRITE);
+	instructions("icount-one-page", p, 1, ASK_NOTHING);
+	madvise(p, HUGE, MADV_DONTNEED);
+	instructions("icount-hole", p, HUGE_NR, ASK_NOTHING);
+	munmap(p, HUGE);
+	p = must(map_anon(HUGE, true), "huge pages");
+	fill(p, HUGE);
+	instructions("icount-thp", p, HUGE_NR, ASK_NOTHING);
+	munmap(p, HUGE);
+}
+
+/* Many threads on disjoint ranges of one mm */
+
+struct worker {
+	pthread_t thread;
+	pthread_barrier_t *start;
+	int cpu;
+	uint64_t ns;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	char *p = must(map_anon(SCALE_NR * PAGE, false), "memory");
+	struct call *c = call_new(p, SCALE_NR);
+	cpu_set_t cpus;
+	int i;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(w->cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	fill(p, SCALE_NR * PAGE);
+	c->raw.flags = 0;
+	pthread_barrier_wait(w->start);
+	for (i = 0; i < SCALE_CALLS; i++) {
+		if (call_ask(c, ASK_NOTHING))
+			errx(1, "a call failed: %d", c->raw.ret);
+		w->ns += c->raw.ns;
+	}
+	call_free(c);
+	munmap(p, SCALE_NR * PAGE);
+	return NULL;
+}
+
+static void scale(int threads, int round)
+{
+	struct worker workers[2] = {};
+	pthread_barrier_t start;
+	char row[32];
+	double ns = 0;
+	int i;
+
+	pthread_barrier_init(&start, NULL, threads);
+	for (i = 0; i < threads; i++) {
+		workers[i].start = &start;
+		workers[i].cpu = i;
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
+			errx(1, "no thread");
+	}
+	for (i = 0; i < threads; i++) {
+		pthread_join(workers[i].thread, NULL);
+		ns += workers[i].ns;
+	}
+	snprintf(row, sizeof(row), "threads-%d", threads);
+	result(row, round, ns / (threads * SCALE_NR * SCALE_CALLS), "ns/page");
+}
+
+static void do_scaling(void)
+{
+	int round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		scale(1, round);
+		scale(2, round);
+	}
+}
+
+/* How long others of more importance wait for the processor */
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static volatile bool watching;
+static uint64_t longest;
+
+static void *watch(void *arg)
+{
+	const struct timespec nap = { .tv_nsec = 100000 };
+	struct sched_param first = { .sched_priority = 50 };
+	uint64_t before, late;
+
+	(void)arg;
+	if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &first))
+		errx(1, "cannot be of more importance");
+	while (watching) {
+		before = now();
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
+		late = now() - before - nap.tv_nsec;
+		if (late > longest)
+			longest = late;
+	}
+	return NULL;
+}
+
+static void watched(const char *row, void *p, unsigned long nr, uint64_t what)
+{
+	struct call *c = call_new(p, nr);
+	pthread_t thread;
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	longest = 0;
+	watching = true;
+	if (pthread_create(&thread, NULL, watch, NULL))
+		errx(1, "no thread");
+	c->raw.flags = 0;
+	if (call_ask(c, what))
+		errx(1, "%s: %d", row, c->raw.ret);
+	watching = false;
+	pthread_join(thread, NULL);
+	if (call_count(c, 0, nr, WRITABLE) != nr)
+		errx(1, "%s: not all is mapped", row);
+	result(row, 0, longest / 1e6, "M instr");
+	call_free(c);
+}
+
+/* From the kill to the end of a process amid a long call */
+static void killed(const char *row, void *p, unsigned long nr, uint64_t what)
+{
+	struct call *c = call_new(p, nr);
+	uint64_t begin;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		err(1, "fork");
+	if (!pid) {
+		call_ask(c, what);
+		_exit(0);
+	}
+	usleep(20000);
+	begin = now();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (ioctl(hmm_fd[0], HMM_RANGE_LAST, &c->raw))
+		err(1, "HMM_RANGE_LAST");
+	result(row, 0, (now() - begin) / 1e6, "ms");
+	call_free(c);
+}
+
+/* Any long mapping of small pages will do, so the same file over and over */
+static char *map_long(unsigned long nr, int fd)
+{
+	unsigned long at, size = nr * PAGE, piece = HUGE * 8;
+	char *p = must(mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+			    MAP_NORESERVE, -1, 0), "address space");
+
+	for (at = 0; at < size; at += piece)
+		must(mmap(p + at, piece, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_FIXED, fd, 0), "memfd");
+	return p;
+}
+
+static void do_latency(void)
+{
+	int fd = memfd_new(HUGE * 8, 0);
+	char *p = map_long(LONG_SNAPSHOT, fd);
+
+	watched("stretch-faults-1G", p, LONG_FAULTS, ASK_WRITE);
+	madvise(p, LONG_FAULTS * PAGE, MADV_DONTNEED);
+	killed("kill-faults-1G", p, LONG_FAULTS, ASK_WRITE);
+	madvise(p, LONG_SNAPSHOT * PAGE, MADV_POPULATE_WRITE);
+	watched("stretch-snapshot-4G", p, LONG_SNAPSHOT, ASK_NOTHING);
+	killed("kill-snapshot-4G", p, LONG_SNAPSHOT, ASK_NOTHING);
+	munmap(p, LONG_SNAPSHOT * PAGE);
+	close(fd);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	{ "calls", do_calls },
+	{ "instructions", do_instructions },
+	{ "scaling", do_scaling },
+	{ "latency", do_latency },
+};
+
+int main(int argc, char **argv)
+{
+	const char *why;
+	unsigned int i;
+	int arg;
+
+	if (argc < 3)
+		errx(2, "usage: counts WHO calls|instructions|scaling|latency...");
+	who = argv[1];
+	why = hmm_open();
+	if (why)
+		errx(1, "%s", why);
+	for (arg = 2; arg < argc; arg++)
+		for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+			if (!strcmp(argv[arg], cases[i].name))
+				cases[i].run();
+	hmm_close();
+	return 0;
+}
