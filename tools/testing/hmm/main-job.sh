@@ -130,7 +130,7 @@ wait_for_server() {
 # pingpong SIZE ROUNDS [-o]: one row of the table
 pingpong() {
 	local size=$1 rounds=$2 odp=${3:-} server client pinned rate name
-	local args=(-d rxe0 -g "$gid_index" -s "$size" -n "$rounds" -c)
+	local args=(-d rxe0 -g "$gid_index" -m 4096 -s "$size" -n "$rounds" -c)
 
 	name="pingpong $size bytes${odp:+, on demand}"
 	# shellcheck disable=SC2086 # $odp is one option or none
