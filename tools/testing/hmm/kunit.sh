@@ -8,8 +8,8 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-tree=${HMM_KUNIT_TREE:-tree}
 passed=0 failed=0 skipped=0
+ccache=$(command -v ccache >/dev/null && echo "ccache ") || true
 
 describe() { # MACHINE: sets arch, cross, options
 	options=()
@@ -18,19 +18,21 @@ describe() { # MACHINE: sets arch, cross, options
 	arm | arm-lpae) arch=arm cross=arm-linux-gnueabihf- ;;
 	*) die "$1: there are um, x86_64, i386, arm and arm-lpae" ;;
 	esac
-	for file in "$here/kunit/.kunitconfig" "$here/kunit/$arch.config" "$here/kunit/$1.config"; do
-		[ ! -f "$file" ] || options+=(--kunitconfig "$file")
+	for name in "" $(printf '%s\n' "$arch" "$1" | uniq); do
+		file=$here/kunit/${name:+$name.config}
+		[ ! -e "$file" ] || options+=(--kunitconfig "$file")
 	done
 	[ -z "$cross" ] || options+=(--cross_compile "$cross")
-	command -v "${cross}gcc" >/dev/null || die "${cross}gcc: not found; apt-get install ${cross:+gcc-}${cross:-gcc}" 
+	command -v "${cross}gcc" >/dev/null ||
+		die "${cross}gcc: not found; apt-get install gcc${cross:+-${cross%-}}"
+	[ "$arch" = um ] || command -v "qemu-system-$arch" >/dev/null ||
+		die "qemu-system-$arch: not found; apt-get install qemu-system-${arch/#[ix]*/x86}"
 }
 
 # The counts of kunit.py's last line are words and numbers, only those not 0
 count() { # WORD FILE
 	sed -nE "s/.*Testing complete\. Ran .*\b$1: ([0-9]+).*/\1/p" "$2" | tail -1
 }
-
-splat='BUG: |WARNING: |Oops|possible (circular|recursive)|inconsistent lock|suspicious RCU|sleeping function|held lock freed|cut here'
 
 run() { # MACHINE
 	local dir=$build/kunit-$1 log=$build/kunit-$1.log status=0 p f s
@@ -39,9 +41,9 @@ run() { # MACHINE
 	locked "kunit-$1"
 	mkdir -p "$dir"
 	say "$1"
-	python3 "$build/$tree/tools/testing/kunit/kunit.py" run --arch "$arch" \
+	python3 "$build/tree/tools/testing/kunit/kunit.py" run --arch "$arch" \
 		--build_dir "$dir" "${options[@]}" --jobs "$(nproc)" \
-		--make_options "CC=ccache ${cross}gcc" --timeout 900 'hmm*' \
+		--make_options "CC=${ccache}${cross}gcc" --timeout 900 'hmm*' \
 		>"$log" 2>&1 </dev/null || status=$?
 	grep -E '\[FAILED\]|EXPECTATION FAILED|ASSERTION FAILED|Testing complete|error:' "$log" || tail -5 "$log"
 	p=$(count passed "$log") f=$(count failed "$log") s=$(count skipped "$log")
@@ -53,7 +55,7 @@ run() { # MACHINE
 	passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0})) skipped=$((skipped + ${s:-0}))
 }
 
-[ "$tree" != tree ] || "$here/tree.sh" tree
+"$here/tree.sh" tree
 [ $# -gt 0 ] || set -- um
 for machine; do
 	run "$machine"
