@@ -7,7 +7,7 @@
 # /tmp must stay visible.
 # shellcheck disable=SC2154
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root TERM=dumb LC_ALL=C
+export HOME=/tmp TERM=dumb LC_ALL=C
 
 mount -t proc proc /proc
 mount -t sysfs sys /sys
