@@ -46,15 +46,15 @@ carried() { # NAME
 }
 
 check_lists() {
-	local name all
+	local name all wrong
 
 	all=$(for name in $(order); do
 		[ -f "$series/$name.msg" ] || die "series/order names $name, but there is no series/$name.msg"
 		carried "$name" | grep -v '^-' || true
 	done | sort)
-	comm -3 <(uniq -u <<<"$all") <(cat <<<"$overlay") | sed 's/^\t//' >"$out/lists"
-	[ ! -s "$out/lists" ] || {
-		sed 's/^/  /' "$out/lists" >&2
+	wrong=$(comm -3 <(uniq -u <<<"$all") <(cat <<<"$overlay") | sed 's/^\t*/  /')
+	[ -z "$wrong" ] || {
+		echo "$wrong" >&2
 		die "these are carried by no patch, by two, or are not there: see series/*.msg"
 	}
 }
@@ -185,13 +185,13 @@ make_outputs() {
 		die "git request-pull: $(head -1 "$out/log")"
 }
 
-mkdir -p "$out"
-exec 9>"$out/lock"
-flock -n 9 || { say "waiting for another run to leave $out"; flock 9; }
-"$here/tree.sh" tree
 overlay=$("$here/overlay.sh" -l | sort)
 check_lists
 [ "${1:-}" != list ] || { say "$(order | wc -l) patches carry each path once"; exit 0; }
+"$here/tree.sh" base
+mkdir -p "$out"
+exec 9>"$out/lock"
+flock -n 9 || { say "waiting for another run to leave $out"; flock 9; }
 version=$(awk '/^(VERSION|PATCHLEVEL|SUBLEVEL) =/ { v = v "." $3 } END { print substr(v, 2) }' "$build/base/Makefile")
 identity
 make_base
