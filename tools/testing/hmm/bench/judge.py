@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """judge.py SAMPLES TARGETS SUMMARY [partial] - medians, spread, and what they are worth
 
-SAMPLES has lines of row, who, round, value and unit, tab-separated. Prints a
-table on the terminal and writes all medians to SUMMARY. Ends with 1 if a target
+SAMPLES has lines of row, who, round, value and unit, tab-separated, and comments.
+Prints a table on the terminal; writes comments and all medians to SUMMARY. Ends with 1 if a target
 is missed, 2 if one cannot be judged, which is as it must be of a partial run.
 """
 
@@ -103,8 +103,10 @@ def show_all(samples: Samples) -> None:
         print(f"  {row:18} " + ", ".join(cells))
 
 
-def write_summary(samples: Samples, path: str) -> None:
+def write_summary(samples: Samples, samples_path: str, path: str) -> None:
+    text = Path(samples_path).read_text(encoding="utf-8")
     with open(path, "w", encoding="utf-8") as out:
+        out.writelines(line + "\n" for line in text.splitlines() if line.startswith("#"))
         out.write("# row\twho\tmedian\tlow\thigh\trounds\tunit\n")
         for (row, who), sample in samples.items():
             low, high = sample.quartiles
@@ -119,7 +121,7 @@ def main(samples_path: str, targets_path: str, summary_path: str,
     if partial:
         bad = [line for line in bad if NOT_MEASURED not in line]
     show_all(samples)
-    write_summary(samples, summary_path)
+    write_summary(samples, samples_path, summary_path)
     for line in bad:
         print(f"bench: {line}", file=sys.stderr)
     return 2 if any(NOT_MEASURED in line for line in bad) else 1 if bad else 0
