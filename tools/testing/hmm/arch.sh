@@ -1,0 +1,250 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Compile this project's objects for every MMU architecture that Debian has a
+# compiler for, with W=1, and print a table; arch/matrix says what is built.
+#
+# A complaint is ours unless stock's object earns the very same one with the
+# same configuration; then the table says so.
+
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+own="mm/hmm.o mm/hmm_dma.o mm/tests/hmm_kunit.o lib/test_hmm_range.o"
+clang=19
+ccache=$(command -v ccache >/dev/null && echo "ccache ") || true
+
+rows() {
+	grep -v -e '^#' -e '^$' "$here/arch/matrix"
+}
+
+usage() {
+	die "usage: arch.sh [-i] [-a ARCH] [ROW...]; -i installs the compilers that are missing; rows: $(rows | cut -f1 | tr '\n' ' ')"
+}
+
+# package COMPILER: the Debian packages that hold it
+package() {
+	case $1 in
+	gcc)	echo gcc ;;
+	clang)	echo clang-$clang lld-$clang llvm-$clang ;;
+	*)	echo "gcc-${1%-}" ;;
+	esac
+}
+
+# need COMPILER: install it if it is missing and that is allowed
+need() {
+	case $1 in
+	gcc)	command=gcc ;;
+	clang)	command=clang-$clang ;;
+	*)	command=$1"gcc" ;;
+	esac
+	if command -v "$command" >/dev/null; then return; fi
+	[ $install = yes ] ||
+		die "$command is missing: apt-get install $(package "$1"), or arch.sh -i"
+	say "installing $(package "$1")"
+	# shellcheck disable=SC2046 # one word a package
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+		--no-install-recommends $(package "$1") >/dev/null ||
+		die "cannot install $(package "$1"): see apt-get's message"
+}
+
+# kmake SOURCE ARG...: make of the kernel for the row at hand
+kmake() {
+	local source=$1
+
+	shift
+	case $compiler in
+	gcc)	set -- CC="${ccache}gcc" "$@" ;;
+	clang)	set -- LLVM=-$clang CC="${ccache}clang-$clang" "$@" ;;
+	*)	set -- CROSS_COMPILE="$compiler" CC="${ccache}${compiler}gcc" "$@" ;;
+	esac
+	make -s HOSTCC="${ccache}gcc" -C "$build/$source" O="$build/arch/$source-$arch-${compiler%-}" \
+		ARCH="$arch" "$@" </dev/null
+}
+
+# fragment: what the row asks for, as lines of a .config
+fragment() {
+	case $config in
+	none)	cat "$here/arch/base.config" ;;
+	full)	cat "$here/arch/base.config" "$here/arch/full.config" ;;
+	*)	cat "$here/arch/base.config" ;;
+	esac
+	wanted
+}
+
+# wanted: the row's own options, each of which must survive
+wanted() {
+	for o in $options; do
+		case $o in
+		-*)	echo "# CONFIG_${o#-} is not set" ;;
+		*=*)	echo "CONFIG_$o" ;;
+		*)	echo "CONFIG_$o=y" ;;
+		esac
+	done
+}
+
+# has FILE OPTION
+has() {
+	grep -q "^CONFIG_$2=[ym]" "$1"
+}
+
+# lost FILE: options of the row that FILE does not have as asked
+lost() {
+	wanted | while read -r line; do
+		case $line in
+		'#'*)	o=${line#\# CONFIG_}
+			o=${o% is not set}
+			! has "$1" "$o" || echo "-$o" ;;
+		*)	grep -qx "$line" "$1" || echo "${line#CONFIG_}" ;;
+		esac
+	done | tr '\n' ' '
+}
+
+# objects FILE: those the configuration has
+objects() {
+	local list="$own"
+
+	! has "$1" DEVICE_MIGRATION || list="$list mm/migrate_device.o"
+	! has "$1" ZONE_DEVICE || list="$list mm/memremap.o"
+	echo "$list"
+}
+
+# letters FILE: what it has of THP, hugetlb, device-private, memory hotplug
+letters() {
+	for o in TRANSPARENT_HUGEPAGE:T HUGETLB_PAGE:H DEVICE_PRIVATE:D MEMORY_HOTPLUG:M; do
+		if has "$1" "${o%:?}"; then printf %s "${o#*:}"; else printf -; fi
+	done
+}
+
+# configure SOURCE LOG
+configure() {
+	local goal out
+
+	case $config in
+	all*)	goal=$config ;;
+	*)	goal=alldefconfig ;;
+	esac
+	out=$build/arch/$1-$arch-${compiler%-}
+	mkdir -p "$out"
+	fragment >"$out/row.config"
+	kmake "$1" KCONFIG_ALLCONFIG="$out/row.config" "$goal" >"$2" 2>&1 &&
+		kmake "$1" -j2 prepare >>"$2" 2>&1
+}
+
+# complaints LOG: errors and warnings, without the tree and the line, which differ
+complaints() {
+	sed -nE "/([Ee]rror|[Ww]arning):|undefined/{ s,[^ ]*/(tree|stock)/,,g
+		s/:[0-9]+(:[0-9]+)?//p; }" "$1" | sort -u
+}
+
+# compile SOURCE LOG OBJECT...
+compile() {
+	local source=$1 log=$2
+
+	shift 2
+	kmake "$source" -j2 -k W=1 KCFLAGS=-fdiagnostics-color=never "$@" >"$log" 2>&1
+}
+
+# verdict: build the row; print result and remark
+verdict() {
+	local log=$build/arch/log/$name dot asked list failed=
+
+	if ! configure tree "$log"; then
+		if configure stock "$log.stock"; then
+			echo "FAIL	prepare: $(tail -1 "$log")"
+		else
+			echo "none	stock does not prepare either: $(grep -m1 -iE 'error' "$log.stock" || tail -1 "$log.stock")"
+		fi
+		return
+	fi
+	dot=$build/arch/tree-$arch-${compiler%-}/.config
+	asked=$(lost "$dot")
+	if [ -n "$asked" ]; then
+		echo "FAIL	configuration does not give $asked"
+		return
+	fi
+	list=$(objects "$dot")
+	# shellcheck disable=SC2086 # one word an object
+	compile tree "$log" $list || failed=yes
+	complaints "$log" >"$log.complaints"
+	if [ -z "$failed" ] && [ ! -s "$log.complaints" ]; then
+		# shellcheck disable=SC2086
+		echo "ok	$(set -- $list; echo $#) objects $(letters "$dot")"
+		return
+	fi
+	against_stock
+}
+
+# against_stock: is what stands in the log stock's own?
+against_stock() {
+	local theirs='' o new
+
+	configure stock "$log.stock" || :
+	for o in $list; do
+		[ -e "$build/stock/${o%.o}.c" ] && theirs="$theirs $o"
+	done
+	# shellcheck disable=SC2086
+	compile stock "$log.stock" $theirs || :
+	complaints "$log.stock" >"$log.stock.complaints"
+	new=$(comm -23 "$log.complaints" "$log.stock.complaints" | head -1)
+	if [ -n "$new" ]; then
+		echo "FAIL	$new"
+	elif [ -s "$log.complaints" ]; then
+		echo "stock	as stock: $(head -1 "$log.complaints")"
+	else
+		echo "FAIL	$(tail -1 "$log")"
+	fi
+}
+
+install=no
+only=
+while getopts ia: o; do
+	case $o in
+	i)	install=yes ;;
+	a)	only=$OPTARG ;;
+	*)	usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+
+# chosen: whether this row was asked for
+chosen() {
+	[ -z "$only" ] || [ "$only" = "$arch" ] || return 1
+	[ -n "$names" ] || return 0
+	case " $names " in *" $name "*) return 0 ;; esac
+	return 1
+}
+
+names=$*
+for n in $names; do
+	rows | grep -q "^${n}[[:blank:]]" || usage
+done
+"$here/tree.sh" tree stock
+locked arch
+mkdir -p "$build/arch/log" "$top/build/arch"
+results=$top/build/arch/results.txt
+plan=$(mktemp)
+trap 'rm -f "$plan"' EXIT
+rows | while read -r name arch compiler config options; do
+	! chosen || echo "$name $arch $compiler $config $options"
+done >"$plan"
+[ -s "$plan" ] || usage
+
+total=$(wc -l <"$plan")
+: >"$results"
+nr=0 bad=0 none=0
+while read -r name arch compiler config options <&3; do
+	need "$compiler"
+	nr=$((nr + 1))
+	began=$(date +%s)
+	row=$(verdict)
+	case $row in
+	FAIL*)	bad=$((bad + 1)) ;;
+	none*)	none=$((none + 1)) ;;
+	esac
+	printf '%-15s %-10s %-23s %-5s %s\n' "$name" "$arch" "${compiler%-}" \
+		"${row%%	*}" "${row#*	}" | tee -a "$results" |
+		sed "s|^|[$nr/$total $(($(date +%s) - began)) s] |"
+done 3<"$plan"
+echo "$((total - bad - none)) passed, $bad failed, $none skipped" | tee -a "$results"
+[ "$bad" = 0 ]
