@@ -30,7 +30,7 @@ native() {
 	say "native: $rounds rounds, some minutes"
 	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench/linux" mem=1G \
 		con=null con0=fd:0,fd:1 "hmm_bench.rounds=$rounds" </dev/null >"$out/native.log" 2>&1 ||
-		die "native: the kernel did not end well; see $out/native.log"
+		true # what counts is how the bench in it ended
 	grep -q $'hmm-bench: end\t0' "$out/native.log" ||
 		die "native: $(grep -m1 hmm-bench: "$out/native.log" || echo did not start); see $out/native.log"
 	tr -d '\r' <"$out/native.log" | awk -F'hmm-bench: ' -v OFS='\t' '

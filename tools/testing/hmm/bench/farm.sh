@@ -23,7 +23,9 @@ for dir in . fs fs/proc mm; do
 		[ -e "$name" ] || [ ! -e "$file" ] || ln -s "$file" "$name"
 	done
 done
-rm -f "$farm/mm/Makefile" "$farm/mm/Kconfig" "$farm/fs/proc/task_mmu.c"
+for file in mm/Makefile mm/Kconfig fs/proc/task_mmu.c; do
+	[ ! -L "$farm/$file" ] || rm "$farm/$file"
+done
 
 {
 	cat "$source/mm/Makefile"
