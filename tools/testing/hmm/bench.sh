@@ -26,9 +26,9 @@ native() {
 	"$here/tree.sh" tree
 	"$bench/farm.sh" "$build/tree" "$build/base" "$build/bench-tree"
 	say "native: building User Mode Linux with both walkers"
-	"$here/kernel.sh" bench bench-tree um "$bench/native.config"
+	"$here/kernel.sh" bench-um bench-tree um "$bench/native.config"
 	say "native: $rounds rounds, some minutes"
-	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench/linux" mem=1G \
+	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench-um/linux" mem=1G \
 		con=null con0=fd:0,fd:1 "hmm_bench.rounds=$rounds" </dev/null >"$out/native.log" 2>&1 ||
 		true # what counts is how the bench in it ended
 	grep -q $'hmm-bench: end\t0' "$out/native.log" ||
