@@ -48,6 +48,7 @@ code=$?
 # kmemleak reports what it finds on the console; the young it leaves for later
 leaks=/sys/kernel/debug/kmemleak
 if [ -e $leaks ]; then
+	echo "guest.sh: looking for leaks, which takes half a minute" >/dev/kmsg
 	echo scan >$leaks
 	sleep 6
 	echo scan >$leaks
