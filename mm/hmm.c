@@ -336,8 +336,9 @@ static unsigned long hmm_block_bits(const unsigned long *entry)
 	return bits;
 }
 
-static void hmm_set_block(unsigned long *entry, unsigned long value,
-			  unsigned long step)
+static __always_inline void hmm_set_block(unsigned long *entry,
+					  unsigned long value,
+					  const unsigned long step)
 {
 	int i;
 
@@ -346,17 +347,11 @@ static void hmm_set_block(unsigned long *entry, unsigned long value,
 		WRITE_ONCE(entry[i], value + i * step);
 }
 
-/*
- * Writes answers to all pages of one leaf, of which @answer is the first's: by
- * blocks, up to one with a sticky bit.  A block of zeroes that is to be zero, as
- * in a new array over a hole, is left alone.
- */
-static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
-		       unsigned long end, unsigned long answer)
+/* @step is a constant, or stores wait for sums */
+static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
+					 unsigned long answer,
+					 const unsigned long step)
 {
-	unsigned long *entry = hmm_entry(hw->range, addr);
-	unsigned long nr = (end - addr) >> PAGE_SHIFT;
-	unsigned long step = answer & HMM_PFN_VALID ? 1 : 0;
 	unsigned long old;
 
 	for (; nr >= HMM_BLOCK; nr -= HMM_BLOCK) {
@@ -370,6 +365,23 @@ static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 	}
 	for (; nr; nr--, entry++, answer += step)
 		hmm_set_entry(entry, READ_ONCE(*entry), answer);
+}
+
+/*
+ * Writes answers to all pages of one leaf, of which @answer is the first's: by
+ * blocks, up to one with a sticky bit.  A block of zeroes that is to be zero, as
+ * in a new array over a hole, is left alone.
+ */
+static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
+		       unsigned long end, unsigned long answer)
+{
+	unsigned long *entry = hmm_entry(hw->range, addr);
+	unsigned long nr = (end - addr) >> PAGE_SHIFT;
+
+	if (answer & HMM_PFN_VALID)
+		__hmm_answer(entry, nr, answer, 1);
+	else
+		__hmm_answer(entry, nr, answer, 0);
 }
 
 /*
@@ -714,17 +726,17 @@ static bool hmm_range_is_sane(const struct hmm_range *range)
 	       range->end - 1 <= notifier->interval_tree.last;
 }
 
-static void hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
-			  unsigned int fault_flags)
+static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
+						      unsigned int fault_flags)
 {
-	*hw = (struct hmm_walk) {
+	__count_vm_event(HMM_RANGE_FAULT);
+	return (struct hmm_walk) {
 		.range = range,
 		.each = hmm_asks_each(range),
 		.request = hmm_request(range, 0),
 		.next = range->start,
 		.fault_flags = FAULT_FLAG_REMOTE | fault_flags,
 	};
-	__count_vm_event(HMM_RANGE_FAULT);
 }
 
 /**
@@ -777,7 +789,7 @@ int hmm_range_fault(struct hmm_range *range)
 	    WARN_ON_ONCE(!rwsem_is_locked(&range->notifier->mm->mmap_lock)))
 		return -EINVAL;
 
-	hmm_walk_init(&hw, range, 0);
+	hw = hmm_walk_begin(range, 0);
 	ret = hmm_walk_and_fault(&hw);
 	/* Without FAULT_FLAG_ALLOW_RETRY no fault may drop the lock */
 	return WARN_ON_ONCE(ret > 0) ? -EFAULT : ret;
@@ -885,7 +897,8 @@ int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 	if (!inputs)
 		return -ENOMEM;
 
-	hmm_walk_init(&hw, range, FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE);
+	hw = hmm_walk_begin(range,
+			    FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE);
 	ret = hmm_attempts(&hw, inputs, timeout);
 	kvfree(inputs);
 	return ret;
