@@ -95,30 +95,40 @@ static inline unsigned int hmm_pfn_to_map_order(unsigned long hmm_pfn)
 
 /**
  * struct hmm_range - a call of hmm_range_fault()
- * @notifier: a notifier, registered with the mm in question, that watches all of
- *	the range
- * @notifier_seq: sequence that mmu_interval_read_begin() returned; set by
- *	hmm_range_fault_unlocked_timeout() itself
- * @start: first address, page aligned
- * @end: first address behind the range, page aligned
- * @hmm_pfns: an entry for each page: request in, answer out
- * @default_flags: asked of every page: HMM_PFN_REQ_FAULT and HMM_PFN_REQ_WRITE,
- *	or 0
- * @pfn_flags_mask: which bits of an entry in @hmm_pfns count as a request; 0 if
- *	@default_flags is all that is asked
- * @dev_private_owner: whose device private memory is answered; NULL owns none.
- *	The owner of struct dev_pagemap.
  *
  * The request of a page is ``(hmm_pfns[i] & pfn_flags_mask) | default_flags``.
  */
 struct hmm_range {
+	/**
+	 * @notifier: a notifier, registered with the mm in question, that
+	 * watches all of the range
+	 */
 	struct mmu_interval_notifier *notifier;
+	/**
+	 * @notifier_seq: sequence that mmu_interval_read_begin() returned; set
+	 * by hmm_range_fault_unlocked_timeout() itself
+	 */
 	unsigned long		notifier_seq;
+	/** @start: first address, page aligned */
 	unsigned long		start;
+	/** @end: first address behind the range, page aligned */
 	unsigned long		end;
+	/** @hmm_pfns: an entry for each page: request in, answer out */
 	unsigned long		*hmm_pfns;
+	/**
+	 * @default_flags: asked of every page: HMM_PFN_REQ_FAULT and
+	 * HMM_PFN_REQ_WRITE, or 0
+	 */
 	unsigned long		default_flags;
+	/**
+	 * @pfn_flags_mask: which bits of an entry in @hmm_pfns count as a
+	 * request; 0 if @default_flags is all that is asked
+	 */
 	unsigned long		pfn_flags_mask;
+	/**
+	 * @dev_private_owner: whose device private memory is answered, the
+	 * owner of struct dev_pagemap; NULL owns none
+	 */
 	void			*dev_private_owner;
 };
 
