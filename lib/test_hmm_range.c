@@ -187,7 +187,7 @@ static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
 	return 0;
 }
 
-/* walk_page_range(mm, start, ...) */
+/* walk_page_range(mm, start, ...), walk_page_range_vma(vma, start, ...) */
 static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
 {
 	if (READ_ONCE(range_count.task) != current)
@@ -200,24 +200,27 @@ static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
 static struct kprobe range_probes[] = {
 	{ .symbol_name = "handle_mm_fault", .pre_handler = range_saw_fault },
 	{ .symbol_name = "walk_page_range", .pre_handler = range_saw_walk },
+	{ .symbol_name = "walk_page_range_vma", .pre_handler = range_saw_walk },
 };
 
 static void range_count_init(void)
 {
-	if (register_kprobe(&range_probes[0]))
-		return;
-	if (register_kprobe(&range_probes[1]))
-		unregister_kprobe(&range_probes[0]);
-	else
-		range_count.works = true;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(range_probes); i++)
+		if (register_kprobe(&range_probes[i]))
+			break;
+	range_count.works = i == ARRAY_SIZE(range_probes);
+	while (!range_count.works && i--)
+		unregister_kprobe(&range_probes[i]);
 }
 
 static void range_count_exit(void)
 {
-	if (!range_count.works)
-		return;
-	unregister_kprobe(&range_probes[0]);
-	unregister_kprobe(&range_probes[1]);
+	unsigned int i;
+
+	for (i = 0; range_count.works && i < ARRAY_SIZE(range_probes); i++)
+		unregister_kprobe(&range_probes[i]);
 }
 
 #else /* !CONFIG_KPROBES */

@@ -82,7 +82,7 @@ struct hmm_range_info {
  *	@data is then untouched
  * @faults: out: page faults that ended in success
  * @calls: out: with HMM_RANGE_COUNT, calls of handle_mm_fault()
- * @walks: out: with HMM_RANGE_COUNT, calls of walk_page_range()
+ * @walks: out: with HMM_RANGE_COUNT, calls of walk_page_range() and its _vma()
  * @visits: out: with HMM_RANGE_COUNT, pages that those walks went over
  * @ns: out: how long the call took
  * @invalidations: out: how often the notifier was called meanwhile
