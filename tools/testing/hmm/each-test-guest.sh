@@ -31,8 +31,8 @@ verdict() {
 run() { # PROGRAM TEST
 	local i
 
-	timeout -k 10 280 "./$1" -r "$2" </dev/null >/run/tap 2>&1 &
-	for ((i = 0; i < 3000; i++)); do
+	timeout -k 10 130 "./$1" -r "$2" </dev/null >/run/tap 2>&1 &
+	for ((i = 0; i < 1500; i++)); do
 		kill -0 $! 2>/dev/null || return 0
 		sleep 0.1
 	done

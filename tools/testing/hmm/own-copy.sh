@@ -58,7 +58,7 @@ addresses() {
 }
 
 undefined() { # OBJECT...
-	nm "$@" | awk '$(NF - 1) == "U" { print $NF }' | sort -u
+	nm "$@" | awk 'NF > 1 && $(NF - 1) == "U" { print $NF }' | sort -u
 }
 
 objects=()
