@@ -8,10 +8,26 @@ set -euo pipefail
 obj=$1 programs=$2 list=$3
 loaded=
 
-# Swaps the test driver; what does not go away needs another boot
+# Waits for a process in the background, up to so many tenths of a second
+ended() { # PID TENTHS
+	local i
+
+	for ((i = 0; i < $2; i++)); do
+		kill -0 "$1" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# Swaps the test driver; one that does not go away, as a page of its memory is kept,
+# needs another boot
 use_driver() { # MODULE
 	[ "$1" != "$loaded" ] || return 0
-	[ -z "$loaded" ] || rmmod test_hmm_range || exit 0
+	if [ -n "$loaded" ]; then
+		rmmod test_hmm_range &
+		ended $! 200 || exit 0
+		[ ! -d /sys/module/test_hmm_range ] || exit 0
+	fi
 	insmod "$1" "coherent=$coherent"
 	loaded=$1
 }
@@ -29,14 +45,8 @@ verdict() {
 
 # Runs a test until it ends or is found not to
 run() { # PROGRAM TEST
-	local i
-
 	timeout -k 10 130 "./$1" -r "$2" </dev/null >/run/tap 2>&1 &
-	for ((i = 0; i < 1500; i++)); do
-		kill -0 $! 2>/dev/null || return 0
-		sleep 0.1
-	done
-	return 1
+	ended $! 1500
 }
 
 cd "$programs"
