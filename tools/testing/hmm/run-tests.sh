@@ -4,7 +4,7 @@
 # run-tests.sh KERNEL SECONDS PROGRAM... -- MODULE [PARAMETER]...
 #
 # Boots KERNEL, loads MODULE, runs the kselftest PROGRAMs, none for longer than
-# SECONDS, and adds up. What the guest's kernel complains about, and a program
+# SECONDS, and adds up. A PROGRAM may have options behind it, in the same word. What the guest's kernel complains about, and a program
 # that ends without a count, is one failure more.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -17,7 +17,8 @@ for program; do
 	[ "$program" != -- ] || break
 	nr=$((nr + 1))
 done
-log=$build/$kernel/${1##*/}
+program=${1%% *}
+log=$build/$kernel/${program##*/}
 status=0
 "$here/vm.sh" -m "$guest_memory" -a "$guest_args" -q "$guest_qemu" -t $((seconds * nr + 120)) \
 	-l "$log-console.log" "$kernel" "$here/tests-guest.sh" "$seconds" "$@" 2>&1 |

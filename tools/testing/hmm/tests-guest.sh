@@ -3,7 +3,8 @@
 #
 # tests-guest.sh SECONDS PROGRAM... -- MODULE [PARAMETER]... - run kselftests in the guest
 #
-# Each program speaks TAP; a line "# PROGRAM ended with N" follows it.
+# A PROGRAM may have options behind it. Each speaks TAP; a line "# PROGRAM ended
+# with N" follows it.
 set -euo pipefail
 
 seconds=$1 programs=()
@@ -15,8 +16,9 @@ done
 shift
 insmod "$@"
 for program in "${programs[@]}"; do
-	name=${program##*/} status=0
-	cd "${program%/*}"
-	timeout -k 10 "$seconds" "./$name" || status=$?
+	read -ra words <<<"$program"
+	name=${words[0]##*/} status=0
+	cd "${words[0]%/*}"
+	timeout -k 10 "$seconds" "./$name" "${words[@]:1}" || status=$?
 	echo "# $name ended with $status"
 done
