@@ -15,7 +15,7 @@ apt=$top/build/apt
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 newest() {
-	find "$apt" -maxdepth 1 -name "${package}_*.deb" | sort -V | tail -1
+	[ ! -d "$apt" ] || find "$apt" -maxdepth 1 -name "${package}_*.deb" | sort -V | tail -1
 }
 
 mirror() {
