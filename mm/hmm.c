@@ -6,6 +6,7 @@
  * a leaf and a request make an answer or a need, the walk answers until it comes
  * to a need, one fault serves it, and the walk goes on where it stood.
  */
+#include <linux/hmm-dma.h>
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
 #include <linux/leafops.h>
@@ -45,10 +46,6 @@
  * 10. The bits HMM_PFN_DMA_MAPPED, HMM_PFN_P2PDMA and HMM_PFN_P2PDMA_BUS are the
  *     driver's: they stay as they are, and what a notifier clears stays cleared.
  */
-
-/* Bits of an entry that belong to the driver */
-#define HMM_PFN_STICKY	(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
-			 HMM_PFN_P2PDMA_BUS)
 
 #define HMM_PFN_REQ	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
 

@@ -15,9 +15,6 @@
 #include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
 
-#define HMM_DMA_BITS	(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
-			 HMM_PFN_P2PDMA_BUS)
-
 static void hmm_dma_set(unsigned long *entry, unsigned long bits)
 {
 	set_mask_bits(entry, 0, bits);
@@ -25,7 +22,7 @@ static void hmm_dma_set(unsigned long *entry, unsigned long bits)
 
 static void hmm_dma_clear(unsigned long *entry)
 {
-	set_mask_bits(entry, HMM_DMA_BITS, 0);
+	set_mask_bits(entry, HMM_PFN_STICKY, 0);
 }
 
 /* HMM has no buffers to hand over, nor could it copy what a device has written */

@@ -11,6 +11,10 @@
 
 struct pci_p2pdma_map_state;
 
+/* Bits of an entry that say how it is mapped; hmm_range_fault() leaves them */
+#define HMM_PFN_STICKY	(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
+			 HMM_PFN_P2PDMA_BUS)
+
 /**
  * struct hmm_dma_map - a region of memory and its DMA mappings
  * @state: IOVA space of the region, if the device has such
