@@ -296,7 +296,7 @@ struct hmm_range_act {
 #define HMM_RANGE_MAP_PFN	2	/* pfns in a VM_PFNMAP mapping */
 #define HMM_RANGE_MAP_MIXED	3	/* even pages plain, odd ones special */
 #define HMM_RANGE_MAP_PMD	4	/* special PMDs in a VM_MIXEDMAP mapping */
-#define HMM_RANGE_MAP_PUD	5	/* special PUDs, of physical addresses with nothing behind */
+#define HMM_RANGE_MAP_PUD	5	/* special PUDs, nothing behind the addresses */
 #define HMM_RANGE_MAP_KINDS	6
 
 #endif /* _LIB_TEST_HMM_RANGE_UAPI_H */

@@ -185,6 +185,12 @@ static void hmm_test_remove_notifier(void *notifier)
 	mmu_interval_notifier_remove(notifier);
 }
 
+static void hmm_test_defer(struct kunit *test, kunit_action_t *action,
+			   void *ctx)
+{
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, action, ctx));
+}
+
 static void hmm_test_area(struct hmm_test *t)
 {
 	unsigned long addr;
@@ -201,6 +207,7 @@ static void hmm_test_area(struct hmm_test *t)
 static int hmm_test_init(struct kunit *test)
 {
 	struct hmm_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+	int ret;
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
@@ -211,21 +218,18 @@ static int hmm_test_init(struct kunit *test)
 
 	t->page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 	KUNIT_ASSERT_NOT_NULL(test, t->page);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				 hmm_test_put_page, t->page));
+	hmm_test_defer(test, hmm_test_put_page, t->page);
 
 	t->file = anon_inode_create_getfile("[hmm_kunit]", &hmm_test_fops, t,
 					    O_RDWR, NULL);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->file));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				 hmm_test_put_file, t->file));
+	hmm_test_defer(test, hmm_test_put_file, t->file);
 	t->on_fault = hmm_test_serve_page;
 
-	KUNIT_ASSERT_EQ(test, 0, mmu_interval_notifier_insert(&t->notifier,
-				 t->mm, t->area, AREA_SIZE,
-				 &hmm_test_notifier_ops));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				 hmm_test_remove_notifier, &t->notifier));
+	ret = mmu_interval_notifier_insert(&t->notifier, t->mm, t->area,
+					   AREA_SIZE, &hmm_test_notifier_ops);
+	KUNIT_ASSERT_EQ(test, 0, ret);
+	hmm_test_defer(test, hmm_test_remove_notifier, &t->notifier);
 	return 0;
 }
 
@@ -264,8 +268,7 @@ static struct file *hmm_test_shmem(struct hmm_test *t, unsigned long nr)
 					     EMPTY_VMA_FLAGS);
 
 	KUNIT_ASSERT_FALSE(t->test, IS_ERR(file));
-	KUNIT_ASSERT_EQ(t->test, 0, kunit_add_action_or_reset(t->test,
-				    hmm_test_put_file, file));
+	hmm_test_defer(t->test, hmm_test_put_file, file);
 	return file;
 }
 
@@ -317,8 +320,9 @@ static int hmm_test_protect_mm(struct mm_struct *mm, unsigned long addr,
 static void hmm_test_protect(struct hmm_test *t, unsigned long page,
 			     vm_flags_t clear)
 {
-	KUNIT_ASSERT_EQ(t->test, 0, hmm_test_protect_mm(t->mm,
-						hmm_test_addr(t, page), clear));
+	unsigned long addr = hmm_test_addr(t, page);
+
+	KUNIT_ASSERT_EQ(t->test, 0, hmm_test_protect_mm(t->mm, addr, clear));
 }
 
 static void hmm_test_fork(struct hmm_test *t)
@@ -326,8 +330,7 @@ static void hmm_test_fork(struct hmm_test *t)
 	t->child = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(t->test, t->child);
 	t->child->task_size = t->mm->task_size;
-	KUNIT_ASSERT_EQ(t->test, 0, kunit_add_action_or_reset(t->test,
-				    hmm_test_put_mm, t->child));
+	hmm_test_defer(t->test, hmm_test_put_mm, t->child);
 	KUNIT_ASSERT_EQ(t->test, 0, dup_mmap(t->child, t->mm));
 }
 
@@ -1316,7 +1319,9 @@ static void hmm_test_sticky(struct kunit *test)
 		unsigned long entry;
 
 		hmm_test_reset(t);
-		t->pfns[0] = t->pfns[1] = t->pfns[3] = bits | LITTER;
+		t->pfns[0] = bits | LITTER;
+		t->pfns[1] = bits | LITTER;
+		t->pfns[3] = bits | LITTER;
 		KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(t, 0, 4));
 		EXPECT_ENTRY(t, 1, bits);
 		EXPECT_ENTRY(t, 2, 0);
@@ -1460,8 +1465,7 @@ static void hmm_test_dma_entries(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(dev));
 	page = alloc_pages(GFP_KERNEL, DMA_ORDER);
 	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
-				 hmm_test_free_dma_pages, page));
+	hmm_test_defer(test, hmm_test_free_dma_pages, page);
 	dev->dma_mask = &dev->coherent_dma_mask;
 	if (dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64)))
 		kunit_skip(test, "no DMA");

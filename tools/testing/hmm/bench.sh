@@ -99,6 +99,6 @@ done
 } >"$out/samples.tsv"
 status=0
 "$bench/judge.py" "$out/samples.tsv" "$bench/targets.tsv" "$out/medians.tsv" $partial | tee "$out/table.txt" || status=$?
-[ ! -s "$out/native.tsv" ] || (cd "$out" && gnuplot "$bench/chart.gp") || die "no chart; is gnuplot installed?"
+[ ! -s "$out/native.tsv" ] || (cd "$out" && gnuplot "$bench/chart.gp" && sed -i 's/ *$//' chart.svg) || die "no chart; is gnuplot installed?"
 say "samples, medians and chart are in $out"
 exit "$status"
