@@ -216,6 +216,26 @@ static int hmm_dma_map_one(struct device *dev, struct hmm_dma_map *map,
 	return ret;
 }
 
+/* Any entry, in whichever way it is reached: 0, with @addr set, or an error */
+static int hmm_dma_map_entry(struct device *dev, struct hmm_dma_map *map,
+			     size_t idx,
+			     struct pci_p2pdma_map_state *p2pdma_state,
+			     dma_addr_t *addr)
+{
+	unsigned long how;
+	int ret;
+
+	if (hmm_dma_is_mapped(dev, map, idx, addr))
+		return 0;
+	ret = hmm_dma_route(dev, map, idx, p2pdma_state, &how, addr);
+	if (!ret && how != HMM_PFN_P2PDMA_BUS)
+		ret = hmm_dma_map_one(dev, map, idx, hmm_dma_attrs(how), addr);
+	if (ret)
+		return ret;
+	hmm_dma_set(hmm_dma_pfn(map, idx), how | HMM_PFN_DMA_MAPPED);
+	return 0;
+}
+
 /**
  * hmm_dma_map_pfn() - map the pages of one DMA entry
  * @dev: the device
@@ -237,17 +257,10 @@ dma_addr_t hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
 			   size_t idx,
 			   struct pci_p2pdma_map_state *p2pdma_state)
 {
-	unsigned long how;
 	dma_addr_t addr;
 
-	if (hmm_dma_is_mapped(dev, map, idx, &addr))
-		return addr;
-	if (hmm_dma_route(dev, map, idx, p2pdma_state, &how, &addr))
+	if (hmm_dma_map_entry(dev, map, idx, p2pdma_state, &addr))
 		return DMA_MAPPING_ERROR;
-	if (how != HMM_PFN_P2PDMA_BUS &&
-	    hmm_dma_map_one(dev, map, idx, hmm_dma_attrs(how), &addr))
-		return DMA_MAPPING_ERROR;
-	hmm_dma_set(hmm_dma_pfn(map, idx), how | HMM_PFN_DMA_MAPPED);
 	return addr;
 }
 EXPORT_SYMBOL_GPL(hmm_dma_map_pfn);
@@ -336,25 +349,30 @@ static int hmm_dma_link_range(struct device *dev, struct hmm_dma_map *map,
  * by itself.
  *
  * Context: as hmm_dma_map_pfn().
- * Return: 0, or why an entry cannot be mapped, as told by hmm_dma_map_pfn();
- * others may be mapped then. Try again, or unmap them.
+ * Return: 0, or why an entry cannot be mapped. Others may be mapped then: map them
+ * by themselves, try again, or unmap them.
+ *
+ * * -EFAULT: its pages are not valid throughout, not physically contiguous or
+ *   differ in HMM_PFN_WRITE
+ * * -EREMOTEIO: they are of a device that this one cannot reach
+ * * -ENOMEM: no memory for page tables of the IOMMU
+ * * -EIO: the DMA layer refuses to map them
  */
 int hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map, size_t idx,
 		      size_t nr, struct pci_p2pdma_map_state *p2pdma_state)
 {
 	size_t end = idx + nr;
+	dma_addr_t addr;
+	int ret = 0;
 
 	if (dma_use_iova(&map->state))
 		return hmm_dma_link_range(dev, map, idx, end, p2pdma_state);
 
-	for (; idx < end; idx++) {
-		if (!(*hmm_dma_pfn(map, idx) & HMM_PFN_VALID))
-			continue;
-		if (hmm_dma_map_pfn(dev, map, idx, p2pdma_state) ==
-		    DMA_MAPPING_ERROR)
-			return -EIO;
-	}
-	return 0;
+	for (; !ret && idx < end; idx++)
+		if (*hmm_dma_pfn(map, idx) & HMM_PFN_VALID)
+			ret = hmm_dma_map_entry(dev, map, idx, p2pdma_state,
+						&addr);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_dma_map_range);
 
