@@ -62,7 +62,7 @@
 #define RANGE_SLACK		1024
 #define RANGE_CANARY		((unsigned long)0x5a5a5a5a5a5a5a5aULL)
 
-#define RANGE_WAIT		(5 * HZ)
+#define RANGE_WAIT		(20 * HZ)
 
 static unsigned long long coherent;
 module_param(coherent, ullong, 0400);
@@ -1180,9 +1180,16 @@ static int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 /* Makes a DMA address that is taken for a physical one show */
 #define RANGE_DMA_BIAS		((dma_addr_t)(1ULL << 45))
 
+/* QEMU's memory in a BAR, which may have one */
+#define RANGE_IVSHMEM_VENDOR	0x1af4
+#define RANGE_IVSHMEM_DEVICE	0x1110
+#define RANGE_IVSHMEM_BAR	2
+
 /* The devices and what is mapped for them, for one caller at a time */
 static struct {
 	struct mutex lock;
+	/* Of ivshmem's memory; NULL without */
+	struct p2pdma_provider *provider;
 	/* NULL where there is none */
 	struct device *devices[HMM_RANGE_DMA_DEVICES];
 	/* Sizes of the mappings of HMM_RANGE_DMA_LIST, by page of their address */
@@ -1264,6 +1271,72 @@ static struct device *range_dma_new(unsigned int which)
 	return &pdev->dev;
 }
 
+#ifdef CONFIG_PCI_P2PDMA
+
+/* Its memory is had by mapping p2pmem/allocate of the device in sysfs */
+static int range_p2p_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	int ret = pcim_enable_device(pdev);
+
+	if (!ret)
+		ret = pci_p2pdma_add_resource(pdev, RANGE_IVSHMEM_BAR, 0, 0);
+	if (ret)
+		return ret;
+	range_dma.provider = pcim_p2pdma_provider(pdev, RANGE_IVSHMEM_BAR);
+	range_dma.provider->bus_offset = RANGE_DMA_BIAS;
+	return 0;
+}
+
+static void range_p2p_remove(struct pci_dev *pdev)
+{
+	range_dma.provider = NULL;
+}
+
+static const struct pci_device_id range_p2p_ids[] = {
+	{ PCI_DEVICE(RANGE_IVSHMEM_VENDOR, RANGE_IVSHMEM_DEVICE) },
+	{ }
+};
+
+static struct pci_driver range_p2p_driver = {
+	.name = "test_hmm_range",
+	.id_table = range_p2p_ids,
+	.probe = range_p2p_probe,
+	.remove = range_p2p_remove,
+};
+
+static bool range_p2p_registered;
+
+static void range_p2p_init(void)
+{
+	range_p2p_registered = !pci_register_driver(&range_p2p_driver);
+}
+
+static void range_p2p_exit(void)
+{
+	if (range_p2p_registered)
+		pci_unregister_driver(&range_p2p_driver);
+}
+
+#else
+
+static void range_p2p_init(void) { }
+static void range_p2p_exit(void) { }
+
+#endif
+
+/* What Linux would have found out about the way to ivshmem's memory */
+static struct pci_p2pdma_map_state range_p2p_state(const struct hmm_range_dma *cmd)
+{
+	struct pci_p2pdma_map_state state = { };
+
+	if (cmd->p2p == HMM_RANGE_P2P_ASK)
+		return state;
+	state.mem = range_dma.provider;
+	state.map = cmd->p2p == HMM_RANGE_P2P_BUS ?
+			PCI_P2PDMA_MAP_BUS_ADDR : PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	return state;
+}
+
 static struct device *range_dma_edu(void)
 {
 	struct pci_dev *pdev = pci_get_device(RANGE_EDU_VENDOR, RANGE_EDU_DEVICE,
@@ -1290,12 +1363,14 @@ static void range_dma_init(void)
 		if (dev)
 			dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
 	}
+	range_p2p_init();
 }
 
 static void range_dma_exit(void)
 {
 	unsigned int i;
 
+	range_p2p_exit();
 	for (i = 0; i < HMM_RANGE_DMA_DEVICES; i++) {
 		struct device *dev = range_dma.devices[i];
 
@@ -1316,6 +1391,8 @@ static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
 	struct iommu_domain __maybe_unused *domain;
 	void *size;
 
+	if (cmd->p2p == HMM_RANGE_P2P_BUS)
+		return addr - RANGE_DMA_BIAS + offset;
 	switch (cmd->device) {
 	case HMM_RANGE_DMA_DIRECT:
 		return addr + offset;
@@ -1354,7 +1431,7 @@ int __weak hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map,
 static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
 			      struct hmm_range_dma *cmd, u64 *addrs, u64 *data)
 {
-	struct pci_p2pdma_map_state p2pdma = { };
+	struct pci_p2pdma_map_state p2pdma = range_p2p_state(cmd);
 	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
 	size_t i, k;
 
@@ -1458,14 +1535,15 @@ static bool range_dma_fits(const struct hmm_range_dma *cmd)
 {
 	u64 size, end;
 
-	if (cmd->device >= HMM_RANGE_DMA_DEVICES ||
-	    cmd->entry_shift < PAGE_SHIFT || cmd->entry_shift > 30 ||
-	    !cmd->nr || cmd->nr != (unsigned long)cmd->nr ||
-	    cmd->nr % (1UL << (cmd->entry_shift - PAGE_SHIFT)))
+	if (cmd->device >= HMM_RANGE_DMA_DEVICES || cmd->p2p >= HMM_RANGE_P2P_KINDS ||
+	    cmd->entry_shift >= BITS_PER_LONG ||
+	    cmd->nr != (unsigned long)cmd->nr)
 		return false;
 	if (!cmd->data)
 		return true;
-	return cmd->nr <= HMM_RANGE_MAX &&
+	return cmd->entry_shift >= PAGE_SHIFT && cmd->entry_shift <= 30 &&
+	       cmd->nr && cmd->nr <= HMM_RANGE_MAX &&
+	       !(cmd->nr % (1UL << (cmd->entry_shift - PAGE_SHIFT))) &&
 	       IS_ALIGNED(cmd->start, 1UL << cmd->entry_shift) &&
 	       !check_shl_overflow(cmd->nr, PAGE_SHIFT, &size) &&
 	       !check_add_overflow(cmd->start, size, &end) &&
@@ -1482,7 +1560,7 @@ static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 	if (!range_dma_fits(cmd))
 		return -EINVAL;
 	dev = range_dma.devices[cmd->device];
-	if (!dev)
+	if (!dev || (cmd->p2p && !range_dma.provider))
 		return -ENODEV;
 	if (cmd->at_once && !hmm_dma_map_range)
 		return -EOPNOTSUPP;

@@ -180,12 +180,14 @@ struct hmm_range_migrate {
  * @entries: user array of __u64, or 0: the pfn list when all is mapped
  * @addrs: user array of __u64, or 0: DMA address of each entry, ~0 if it has none
  * @data: user array of __u64, the first bytes of each page as the device reads
- *	them at these addresses, ~0 where it cannot; 0 to allocate and free only
+ *	them at these addresses, ~0 where it cannot; 0 to allocate and free only,
+ *	with whatever @nr and @entry_shift
  * @default_flags: what to ask of each page
  * @entry_shift: log2 of the bytes of an entry
  * @device: HMM_RANGE_DMA_*
  * @fail_at: that mapping is to fail, 1 for the first; 0 for none
  * @at_once: begin with hmm_dma_map_range() over all entries
+ * @p2p: HMM_RANGE_P2P_*: how the device gets at memory of a PCI device
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
  * @ret_at_once: out: what hmm_dma_map_range() returned
  * @again: out: entries that, mapped once more, have the address they had
@@ -207,6 +209,7 @@ struct hmm_range_dma {
 	__u32 device;
 	__u32 fail_at;
 	__u32 at_once;
+	__u32 p2p;
 	__s32 ret;
 	__s32 ret_at_once;
 	__u32 again;
@@ -227,6 +230,14 @@ struct hmm_range_dma {
 /* One behind an IOMMU: QEMU's edu */
 #define HMM_RANGE_DMA_IOVA	3
 #define HMM_RANGE_DMA_DEVICES	4
+
+/* As Linux finds, which knows no way between the devices of QEMU; or not at all */
+#define HMM_RANGE_P2P_ASK	0
+/* Memory of QEMU's ivshmem is reached at a bus address */
+#define HMM_RANGE_P2P_BUS	1
+/* Through the host bridge: mapped like any other */
+#define HMM_RANGE_P2P_BRIDGE	2
+#define HMM_RANGE_P2P_KINDS	3
 
 /**
  * struct hmm_range_act - what to do, and when
@@ -275,7 +286,7 @@ struct hmm_range_act {
 #define HMM_RANGE_LAST		_IOR('h', 0x62, struct hmm_range_call)
 #define HMM_RANGE_MIGRATE	_IOWR('h', 0x63, struct hmm_range_migrate)
 #define HMM_RANGE_ACT		_IOWR('h', 0x64, struct hmm_range_act)
-/* Stop at these points; wait until stopped (-ETIME after 5 s); go on */
+/* Stop at these points; wait until stopped (-ETIME after 20 s); go on */
 #define HMM_RANGE_HOLD		_IOW('h', 0x65, __u32)
 #define HMM_RANGE_WAIT		_IO('h', 0x66)
 #define HMM_RANGE_GO		_IO('h', 0x67)

@@ -37,7 +37,8 @@ splat='Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|tr
 coherent=0x108000000
 guest_memory=5G
 guest_args="memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64"
-guest_qemu="-device intel-iommu -device edu"
+guest_qemu="-device intel-iommu -device edu \
+-object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar"
 
 case $top in
 *[[:space:]:,\'\"\\]*) die "$top: move the repository to a path without blanks, colons, commas and quotes" ;;

@@ -5,6 +5,7 @@
  * was given has to be what the CPU wrote there.
  */
 #define _GNU_SOURCE
+#include <glob.h>
 #include "test.h"
 
 #define NONE_MAPPED	(~0ULL)
@@ -35,25 +36,14 @@ static const char *lacking(uint32_t device)
 		"needs CONFIG_ARCH_HAS_DMA_OPS";
 }
 
-/* Entries of @order pages, 9 standing for a huge page; why not, or NULL */
-static const char *dma_open(struct dma *d, uint32_t device, unsigned int order)
+/* A call about the @pages at @p, in entries of @per pages; why not, or NULL */
+static const char *dma_about(struct dma *d, uint32_t device, char *p,
+			     unsigned long pages, unsigned long per)
 {
-	const char *why = hmm_open();
-	unsigned long pages;
-
-	if (!why)
-		why = lacking(device);
-	if (why)
-		return why;
-	thp_on_request();
-	pages = 4 * HUGE_NR;
-	d->p = map_anon(pages * PAGE, order);
-	fill(d->p, pages * PAGE);
-	if (order && number_of("/proc/self/smaps_rollup", "AnonHugePages:") <
-		     (long)(pages * PAGE / 1024))
-		return "no huge pages to be had";
-	d->per = 1UL << (order == 9 ? hmm.pmd_order : order);
-	d->nr = pages / d->per;
+	d->p = p;
+	fill(p, pages * PAGE);
+	d->per = per;
+	d->nr = pages / per;
 	d->addrs = calloc(pages, sizeof(uint64_t));
 	d->data = calloc(pages, sizeof(uint64_t));
 	d->entries = calloc(pages, sizeof(uint64_t));
@@ -68,6 +58,26 @@ static const char *dma_open(struct dma *d, uint32_t device, unsigned int order)
 		.device = device,
 	};
 	return NULL;
+}
+
+/* Entries of @order pages, 9 standing for a huge page; why not, or NULL */
+static const char *dma_open(struct dma *d, uint32_t device, unsigned int order)
+{
+	const char *why = hmm_open();
+	unsigned long pages;
+
+	if (!why)
+		why = lacking(device);
+	if (why)
+		return why;
+	thp_on_request();
+	pages = 4 * HUGE_NR;
+	why = dma_about(d, device, map_anon(pages * PAGE, order), pages,
+			1UL << (order == 9 ? hmm.pmd_order : order));
+	if (!why && order && number_of("/proc/self/smaps_rollup", "AnonHugePages:") <
+			     (long)(pages * PAGE / 1024))
+		why = "no huge pages to be had";
+	return why;
 }
 
 FIXTURE(dma)
@@ -223,7 +233,173 @@ TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
 	EXPECT_EQ(d->cmd.nr, read_right(d));
 }
 
+/* Memory of a PCI device, and the ways that another may have to it */
+FIXTURE(p2p)
+{
+	struct dma d;
+};
+
+FIXTURE_VARIANT(p2p)
+{
+	uint32_t device;
+	uint32_t way;
+};
+
+#define WAY(_name, _device, _way)					\
+	FIXTURE_VARIANT_ADD(p2p, _name)					\
+	{								\
+		.device = HMM_RANGE_DMA_##_device,			\
+		.way = HMM_RANGE_P2P_##_way,				\
+	}
+
+WAY(bus_direct, DIRECT, BUS);
+WAY(bus_list, LIST, BUS);
+WAY(bus_iova, IOVA, BUS);
+WAY(bridge_direct, DIRECT, BRIDGE);
+WAY(bridge_list, LIST, BRIDGE);
+WAY(bridge_iova, IOVA, BRIDGE);
+WAY(none_list, LIST, ASK);
+WAY(none_iova, IOVA, ASK);
+
+#define P2P_PAGES	16
+
+/* That much of ivshmem's memory, or NULL */
+static char *map_p2p(void)
+{
+	char *p = MAP_FAILED;
+	glob_t found;
+	int fd;
+
+	if (glob("/sys/bus/pci/drivers/test_hmm_range/*/p2pmem/allocate", 0, NULL,
+		 &found))
+		return NULL;
+	fd = open(found.gl_pathv[0], O_RDWR);
+	if (fd >= 0)
+		p = mmap(NULL, P2P_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, fd, 0);
+	close(fd);
+	globfree(&found);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+FIXTURE_SETUP(p2p)
+{
+	const char *why = hmm_open();
+	char *p;
+
+	if (!why)
+		why = lacking(variant->device);
+	p = why ? NULL : map_p2p();
+	if (!why && !p)
+		why = "needs QEMU's -device ivshmem-plain, and CONFIG_PCI_P2PDMA";
+	if (!why)
+		why = dma_about(&self->d, variant->device, p, P2P_PAGES, 1);
+	if (why)
+		SKIP(return, "%s", why);
+	self->d.cmd.p2p = variant->way;
+}
+
+FIXTURE_TEARDOWN(p2p)
+{
+	hmm_close();
+}
+
+/* All of it is mapped in that way, or none if there is no way */
+#define EXPECT_P2P(d)							\
+	do {								\
+		uint64_t bits = hmm.dma_mapped | hmm.p2pdma | hmm.p2pdma_bus; \
+		uint64_t bit = variant->way == HMM_RANGE_P2P_BUS ?	\
+			hmm.p2pdma_bus : hmm.p2pdma;			\
+		bool none = variant->way == HMM_RANGE_P2P_ASK;		\
+		unsigned long i, wrong = 0;				\
+									\
+		for (i = 0; i < (d)->nr; i++)				\
+			wrong += ((d)->entries[i] & bits) !=		\
+				 (none ? 0 : hmm.dma_mapped | bit);	\
+		EXPECT_EQ(0, wrong);					\
+		EXPECT_EQ(none ? 0 : (d)->nr, read_right(d));		\
+		EXPECT_EQ(none ? 0 : (d)->nr, (d)->cmd.again);		\
+		EXPECT_EQ(none ? 0 : (d)->nr, (d)->cmd.unmapped);	\
+		EXPECT_EQ(0, (d)->cmd.twice);				\
+		EXPECT_EQ(0, (d)->cmd.sticky);				\
+		EXPECT_EQ(0, (d)->cmd.wrong);				\
+		EXPECT_EQ((d)->cmd.maps, (d)->cmd.unmaps);		\
+		if (bit == hmm.p2pdma_bus)				\
+			EXPECT_EQ(0, (d)->cmd.maps);			\
+	} while (0)
+
+/* S18, promise 10: reached as is fit, and said so by the sticky bits */
+TEST_F(p2p, S18_one_by_one)
+{
+	struct dma *d = &self->d;
+
+	ASSERT_EQ(0, dma(&d->cmd));
+	EXPECT_P2P(d);
+}
+
+TEST_F(p2p, S18_all_at_once)
+{
+	struct dma *d = &self->d;
+	int ret;
+
+	d->cmd.at_once = 1;
+	ret = dma(&d->cmd);
+	NEED(ret != -EOPNOTSUPP, "needs hmm_dma_map_range()");
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(variant->way == HMM_RANGE_P2P_ASK ? -EREMOTEIO : 0,
+		  d->cmd.ret_at_once);
+	EXPECT_P2P(d);
+}
+
 FIXTURE_HMM();
+
+/*
+ * Promise 7: no memory for the page tables of the IOMMU.  They stay once they are
+ * there, hence the size: that much had no test before.
+ */
+TEST_F_TIMEOUT(hmm, no_memory_to_link, 240)
+{
+	unsigned long pages;
+	int at_once;
+
+	NEED(fail_allocation(0), "needs CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
+	NEED(!lacking(HMM_RANGE_DMA_IOVA), "%s", lacking(HMM_RANGE_DMA_IOVA));
+	for (at_once = 1; at_once >= 0; at_once--) {
+		struct dma d = { };
+
+		pages = (at_once ? 8 : 16) * HUGE_NR;
+		ASSERT_EQ(NULL, dma_about(&d, HMM_RANGE_DMA_IOVA,
+					  map_anon(pages * PAGE, false), pages, 1));
+		d.cmd.at_once = at_once;
+		EXPECT_LT(0, fail_each(&d));
+		ASSERT_EQ(0, dma(&d.cmd));
+		EXPECT_EQ(d.cmd.nr, read_right(&d));
+	}
+}
+
+/* Pages that are not there are left out, at once and one by one */
+TEST_F(hmm, entries_that_are_not_valid)
+{
+	struct dma d = { };
+	const char *why = dma_open(&d, HMM_RANGE_DMA_IOVA, 0);
+	unsigned long i, wrong = 0;
+
+	NEED(!why, "%s", why);
+	for (i = 1; i < d.nr; i += 2)
+		ASSERT_EQ(0, madvise(d.p + i * PAGE, PAGE, MADV_DONTNEED));
+	d.cmd.default_flags = ASK_NOTHING;
+	ASSERT_EQ(0, dma(&d.cmd));
+	for (i = 0; i < d.nr; i++)
+		wrong += (d.addrs[i] == NONE_MAPPED) != i % 2;
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(d.nr / 2, d.cmd.unmapped);
+
+	d.cmd.at_once = 1;
+	if (dma(&d.cmd) != -EOPNOTSUPP) {
+		EXPECT_EQ(0, d.cmd.ret_at_once);
+		EXPECT_EQ(d.nr / 2, d.cmd.unmapped);
+	}
+}
 
 /* An entry that cannot be mapped is not; the others are */
 TEST_F(hmm, S18_one_mapping_fails)
@@ -310,6 +486,29 @@ TEST_F(hmm, device_that_needs_sync_is_refused)
 	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
 }
 
+/* Promise 7: what hmm_dma_map_alloc() cannot make */
+TEST_F(hmm, ill_map_is_refused)
+{
+	const struct hmm_range_dma good = { .nr = 2, .device = HMM_RANGE_DMA_DIRECT,
+					    .entry_shift = hmm.page_shift };
+	struct hmm_range_dma bad = good;
+
+#define REFUSED_MAP(field, value)					\
+	do {								\
+		bad = good;						\
+		bad.field = value;					\
+		EXPECT_EQ(-EINVAL, dma(&bad)) TH_LOG(#field);		\
+	} while (0)
+	ASSERT_EQ(0, dma(&bad));
+	REFUSED_MAP(nr, 0);
+	REFUSED_MAP(entry_shift, 0);
+	REFUSED_MAP(entry_shift, hmm.page_shift - 1);
+	REFUSED_MAP(nr, 1UL << (8 * sizeof(long) - hmm.page_shift));
+	bad.nr = (1UL << (8 * sizeof(long) - hmm.page_shift)) - 1;
+	bad.entry_shift = hmm.page_shift + 9;
+	EXPECT_EQ(-EINVAL, dma(&bad));
+}
+
 TEST_F(hmm, G2_ill_dma_is_refused)
 {
 	char *p = map_anon(HUGE, false);
@@ -328,6 +527,7 @@ TEST_F(hmm, G2_ill_dma_is_refused)
 		EXPECT_EQ(-(error), dma(&bad)) TH_LOG(#field);		\
 	} while (0)
 	REFUSED(EINVAL, nr, 0);
+	REFUSED(EINVAL, p2p, HMM_RANGE_P2P_KINDS);
 	REFUSED(EINVAL, nr, HMM_RANGE_MAX + 1);
 	REFUSED(EINVAL, start, (uintptr_t)p + 1);
 	REFUSED(EINVAL, start, -PAGE);
