@@ -449,17 +449,18 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 
 /*
  * Answers pages of one page table.  Neither it nor what it maps is locked: what
- * changes meanwhile is called to the notifier.  @each is a constant, so that a
- * walk whose requests are all alike does not read them.
+ * changes meanwhile is called to the notifier.  @each and @mixed are constants, so
+ * that a walk whose requests are all alike does not read them, and one of plain
+ * memory does not ask for more.
  */
 static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 					    struct vm_area_struct *vma,
 					    pte_t *ptep, unsigned long addr,
-					    unsigned long end, const bool each)
+					    unsigned long end, const bool each,
+					    const bool mixed)
 {
 	unsigned long *entry = hmm_entry(hw->range, addr);
 	unsigned long old, request = hw->request;
-	const bool mixed = vma->vm_flags & VM_MIXEDMAP;
 	struct hmm_leaf leaf;
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++, entry++) {
@@ -479,9 +480,12 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 			  pte_t *ptep, unsigned long addr, unsigned long end)
 {
+	if (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) &&
+	    (vma->vm_flags & VM_MIXEDMAP))
+		return __hmm_walk_table(hw, vma, ptep, addr, end, true, true);
 	if (hw->each)
-		return __hmm_walk_table(hw, vma, ptep, addr, end, true);
-	return __hmm_walk_table(hw, vma, ptep, addr, end, false);
+		return __hmm_walk_table(hw, vma, ptep, addr, end, true, false);
+	return __hmm_walk_table(hw, vma, ptep, addr, end, false, false);
 }
 
 /* Callbacks of the walk.  All are called with mmap_lock held, and may sleep. */
@@ -678,7 +682,7 @@ static int hmm_fault(struct hmm_walk *hw)
 	if (fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
 		return HMM_STOP_UNLOCKED;
 	if (fault & VM_FAULT_ERROR)
-		return vm_fault_to_errno(fault, FOLL_HWPOISON) ?: -EFAULT;
+		return vm_fault_to_errno(fault, FOLL_HWPOISON);
 	return 0;
 }
 
