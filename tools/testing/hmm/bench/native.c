@@ -471,27 +471,48 @@ static int bench_slice(struct bench *bench, const struct bench_row *row,
 	return ret;
 }
 
-/* Each round begins with the next contestant; the first one warms up only */
-static int bench_run(struct bench *bench, const struct bench_row *row)
+/* Each round begins with the next contestant */
+static int bench_round(struct bench *bench, const struct bench_row *row, int round)
 {
 	unsigned int i, nr = 0;
-	int round, ret = 0;
+	int ret = 0;
 
 	while (row->who[nr].name)
 		nr++;
-	if (!row->once)
-		ret = bench_map(bench, row);
-	for (round = -1; !ret && round < (int)rounds; round++) {
-		for (i = 0; !ret && i < nr; i++)
-			ret = bench_slice(bench, row,
-					  &row->who[(round + 1 + i) % nr], round);
-		cond_resched();
-	}
-	if (!row->once)
-		bench_unmap(bench);
+	for (i = 0; !ret && i < nr; i++)
+		ret = bench_slice(bench, row, &row->who[(round + 1 + i) % nr], round);
 	if (ret)
 		pr_err("%s: %d\n", row->name, ret);
 	return ret;
+}
+
+/* Rows that share a mapping take turns, too; the first round warms up only */
+static int bench_run(struct bench *bench, const struct bench_row *rows,
+		     unsigned int nr)
+{
+	unsigned int i;
+	int round, ret = 0;
+
+	if (!rows->once)
+		ret = bench_map(bench, rows);
+	for (round = -1; !ret && round < (int)rounds; round++) {
+		for (i = 0; !ret && i < nr; i++)
+			ret = bench_round(bench, &rows[i], round);
+		cond_resched();
+	}
+	if (!rows->once)
+		bench_unmap(bench);
+	return ret;
+}
+
+/* How many rows, from this one on, share one mapping */
+static unsigned int bench_together(const struct bench_row *rows, unsigned int nr)
+{
+	unsigned int i = 1;
+
+	while (rows->map == BENCH_SHARED && i < nr && rows[i].map == BENCH_SHARED)
+		i++;
+	return i;
 }
 
 static int bench_fill_file(struct file *file)
@@ -535,13 +556,15 @@ static int bench_all(void *unused)
 {
 	struct bench bench = {};
 	int ret = bench_init(&bench);
-	unsigned int i;
+	unsigned int i, nr;
 
 	if (ret)
 		pr_err("no memory to work on: %d\n", ret);
-	for (i = 0; !ret && i < ARRAY_SIZE(bench_rows); i++)
+	for (i = 0; !ret && i < ARRAY_SIZE(bench_rows); i += nr) {
+		nr = bench_together(&bench_rows[i], ARRAY_SIZE(bench_rows) - i);
 		if (!only || !strcmp(only, bench_rows[i].name))
-			ret = bench_run(&bench, &bench_rows[i]);
+			ret = bench_run(&bench, &bench_rows[i], nr);
+	}
 	pr_info("end\t%d\n", ret);
 	kernel_power_off();
 	return 0;
