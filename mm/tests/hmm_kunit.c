@@ -1430,6 +1430,23 @@ static void hmm_test_killed_retrying(struct kunit *test)
 	hmm_test_expect_untouched(t, 0, 1);
 }
 
+/* Promise 7: an mm that the OOM killer takes apart is no longer what it was */
+static void hmm_test_reaped(struct kunit *test)
+{
+	struct hmm_test *t = test->priv;
+	int ret;
+
+	hmm_test_map(t, 0, 8, RW);
+	hmm_test_reset(t);
+	t->range.default_flags = REQ_READ;
+	mm_flags_set(MMF_UNSTABLE, t->mm);
+	ret = hmm_test_ask_unlocked(t, 0, 8, HZ);
+	mm_flags_clear(MMF_UNSTABLE, t->mm);
+	KUNIT_EXPECT_EQ(test, -EFAULT, ret);
+	hmm_test_expect_untouched(t, 0, 8);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_resident(t));
+}
+
 /* hmm_dma: answers mapped in units of the device's */
 
 #define DMA_ORDER	3
@@ -1518,6 +1535,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_sticky_cleared),
 	KUNIT_CASE(hmm_test_killed),
 	KUNIT_CASE(hmm_test_killed_retrying),
+	KUNIT_CASE(hmm_test_reaped),
 	KUNIT_CASE(hmm_test_dma_entries),
 	{}
 };
