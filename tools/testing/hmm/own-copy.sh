@@ -1,23 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# own-copy.sh [-f CFLAGS] DIR PATH... - a test driver that calls its own copy of a file
+# own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH... - a test driver that calls its own copy of a file
 #
 # Compiles DIR/mm/hmm.c (if PATH is mm/hmm.c) as it was compiled for kernel
 # `check`, with CFLAGS in addition, and links it with the test driver to
-# DIR/test_hmm_range.ko: that module calls this copy, and not the kernel's. What it
-# needs of the kernel and modules do not get is found by address, as vm.sh boots
-# with nokaslr.
+# DIR/test_hmm_range.ko: that module calls this copy, and not the kernel's. So does
+# OBJECT of the kernel, of which the module gets a copy, too. What it needs of the
+# kernel and modules do not get is found by address, as vm.sh boots with nokaslr.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 obj=$build/check
-cflags=
-if [ "${1:-}" = -f ]; then
-	cflags=$2
-	shift 2
-fi
-[ $# -ge 2 ] || die "usage: own-copy.sh [-f CFLAGS] DIR PATH..."
+cflags= objects=()
+while getopts f:o: option; do
+	case $option in
+	f) cflags=$OPTARG ;;
+	o) objects+=("$obj/$OPTARG") ;;
+	*) set -- ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -ge 2 ] || die "usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
 dir=$(readlink -f "$1")
 shift
 
@@ -61,7 +65,6 @@ undefined() { # OBJECT...
 	nm "$@" | awk 'NF > 1 && $(NF - 1) == "U" { print $NF }' | sort -u
 }
 
-objects=()
 for path; do
 	compile "$path"
 	objects+=("$dir/${path%.c}.o")
