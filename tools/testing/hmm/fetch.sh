@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # fetch.sh PACKAGE - download a package of trixie-backports, and say where it is
+# fetch.sh -s PACKAGE - the source of one of sid, as its author made it
 #
 # With apt and Debian's keys, but apart from the apt of this machine: lists,
 # cache and the one line of sources are under build/apt. DEBIAN_MIRROR=url
@@ -9,13 +10,25 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-package=${1:?usage: fetch.sh PACKAGE}
-suite=trixie-backports
+suite=trixie-backports type=deb what=".deb"
+if [ "${1:-}" = -s ]; then
+	suite=sid type=deb-src what=".orig.tar.*"
+	shift
+fi
+package=${1:?usage: fetch.sh [-s] PACKAGE}
 apt=$top/build/apt
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 newest() {
-	[ ! -d "$apt" ] || find "$apt" -maxdepth 1 -name "${package}_*.deb" | sort -V | tail -1
+	[ ! -d "$apt" ] || find "$apt" -maxdepth 1 -name "${package}_*$what" ! -name '*.asc' |
+		sort -V | tail -1
+}
+
+download() {
+	case $type in
+	deb) private_apt download "$package" ;;
+	deb-src) private_apt source --download-only "$package" ;;
+	esac
 }
 
 mirror() {
@@ -46,14 +59,14 @@ log=$apt/log
 url=${DEBIAN_MIRROR:-$(mirror)}
 [ -n "$url" ] || die "no Debian mirror among the sources of apt; name one: DEBIAN_MIRROR=url"
 say "fetching $package from $url" >&2
-echo "deb [signed-by=$keyring] $url $suite main" >"$apt/sources.list"
+echo "$type [signed-by=$keyring] $url $suite main" >"$apt/sources.list"
 private_apt update || { tail -3 "$log" >&2; die "$url $suite: cannot be read; see $log"; }
 rm -rf "$apt/partial"
 mkdir "$apt/partial"
-(cd "$apt/partial" && private_apt download "$package") || {
+(cd "$apt/partial" && download) || {
 	tail -3 "$log" >&2
 	die "$package: not to be had from $url $suite; see $log, or give LINUX_TARBALL=file or LINUX_TREE=dir"
 }
-mv "$apt/partial/$package"_*.deb "$apt/"
+mv "$apt/partial/$package"_* "$apt/"
 rm -rf "$apt/partial"
 newest

@@ -12,7 +12,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 obj=$build/check
-cflags= objects=()
+cflags='' objects=()
 while getopts f:o: option; do
 	case $option in
 	f) cflags=$OPTARG ;;

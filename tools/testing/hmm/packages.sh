@@ -1,16 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# packages.sh [run|check] - have the Debian packages that make run or make check need
+# packages.sh [run|check|lint] - have the Debian packages that make run, check or lint need
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-needed() { # run|check
+needed() { # run|check|lint
 	echo build-essential flex bison bc libelf-dev libssl-dev ccache cpio kmod \
 		patch rsync xz-utils python3 iproute2 \
 		qemu-system-x86 rdma-core ibverbs-utils ibverbs-providers libibverbs-dev
-	[ "$1" = run ] || echo sparse coccinelle shellcheck python3-sphinx \
-		gcc-arm-linux-gnueabihf gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu
+	case $1 in
+	check) echo python3-sphinx gcc-arm-linux-gnueabihf gcc-aarch64-linux-gnu \
+		gcc-powerpc64le-linux-gnu ;;
+	lint) echo coccinelle ocaml ocaml-findlib shellcheck ;;
+	esac
 }
 
 missing() { # PACKAGE...

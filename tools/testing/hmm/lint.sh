@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# lint.sh [sparse] [cocci] [shell] - what finds fault by reading
+#
+#   sparse  the kernel's types and locks, by sparse, of all that we change in mm/
+#           and lib/; one that takes this kernel is fetched if there is none
+#   cocci   the semantic patches of the kernel (coccicheck) on our own files
+#   shell   shellcheck on our scripts
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+out=$top/build/lint
+version=0.6.5
+passed=0 failed=0
+
+# valid SPARSE: does it take what this kernel is written in?
+valid() {
+	[ -x "$1" ] && [ "$(sh "$build/base/scripts/checker-valid.sh" "$1")" = 1 ]
+}
+
+# Debian 12 and 13 have an older one, and the next one's needs another libc
+build_sparse() {
+	local orig
+
+	say "the sparse here is too old for this kernel: building $version" >&2
+	orig=$("$here/fetch.sh" -s sparse)
+	[[ $orig == *sparse_$version* ]] || say "${orig##*/}: newer than was tried" >&2
+	mkdir -p "$out/sparse"
+	tar -xf "$orig" -C "$out/sparse" --strip-components=1
+	make -s -C "$out/sparse" -j"$(nproc)" sparse HAVE_SQLITE=no HAVE_LIBXML=no \
+		HAVE_GTK=no HAVE_LLVM=no >&2
+}
+
+sparse() {
+	local checker objects
+
+	checker=$(command -v sparse || true)
+	if ! valid "$checker"; then
+		checker=$out/sparse/sparse
+		valid "$checker" || build_sparse
+		valid "$checker" || die "$checker: does not take this kernel's source"
+	fi
+	mapfile -t objects < <(cd "$top" && find mm lib -name '*.c' -o -name '*.c.*patch' |
+		sed 's/\.c\..*patch$/.c/; s/\.c$/.o/' | sort -u)
+	make -s -C "$build/tree" O="$build/check" ARCH=x86_64 C=2 CHECK="$checker" \
+		CC="$(command -v ccache >/dev/null && echo "ccache ")gcc" "${objects[@]}" 2>&1
+}
+
+# By the directory, as of a module: so those of our files alone
+cocci() {
+	local file
+
+	rm -rf "$out/cocci"
+	mkdir -p "$out/cocci"
+	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm_range.c mm/tests/hmm_kunit.c; do
+		cp "$top/$file" "$out/cocci/"
+	done
+	rm -f "$out/cocci.log"	# or coccicheck declines
+	make -s -C "$build/tree" O="$build/check" ARCH=x86_64 coccicheck MODE=report \
+		M="$out/cocci" DEBUG_FILE="$out/cocci.log" >"$out/cocci.said" 2>&1 || {
+		tail -2 "$out/cocci.log"
+		return 1
+	}
+	grep -E '^[^ ]+\.[ch]:[0-9]+' "$out/cocci.said" || true
+}
+
+shell() {
+	cd "$top"
+	git ls-files -c -o --exclude-standard -- tools .ci series | while read -r file; do
+		! head -1 "$file" | grep -qE '^#!.*\b(ba)?sh$' || echo "$file"
+	done | xargs shellcheck -x -f gcc
+}
+
+# What one says is a finding
+try() { # LINTER
+	local log=$out/$1.found
+
+	if "$1" >"$log" && [ ! -s "$log" ]; then
+		passed=$((passed + 1))
+		echo "ok $1"
+	else
+		failed=$((failed + 1))
+		cat "$log"
+		echo "not ok $1: see $log"
+	fi
+}
+
+mkdir -p "$out"
+"$here/packages.sh" lint
+"$here/check-kernel.sh"
+[ $# -gt 0 ] || set -- sparse cocci shell
+for linter; do
+	case $linter in
+	sparse | cocci | shell) try "$linter" ;;
+	*) die "$linter: there are sparse, cocci and shell" ;;
+	esac
+done
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ]
