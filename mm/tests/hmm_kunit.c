@@ -438,7 +438,7 @@ static void hmm_test_expect_mapped(struct hmm_test *t, unsigned long page)
 
 static unsigned long hmm_test_resident(struct hmm_test *t)
 {
-	return get_mm_rss(t->mm);
+	return get_mm_rss_sum(t->mm);
 }
 
 static unsigned long hmm_test_fault_count(void)
