@@ -49,16 +49,11 @@ compile() { # PATH
 	}
 }
 
-# All that the kernel has and does not export, with its address
+# All that the kernel has and this module does not get, with its address: what is
+# not exported, or to a namespace
 addresses() {
-	local list=$obj/unexported
-
-	if [ ! "$list" -nt "$obj/System.map" ]; then
-		awk '{ print $3, $1 }' "$obj/System.map" | sort -u -k 1,1 |
-			join -v 1 - <(awk '{ print $2 }' "$obj/Module.symvers" | sort -u) >"$list.$$"
-		mv "$list.$$" "$list"
-	fi
-	cat "$list"
+	awk '{ print $3, $1 }' "$obj/System.map" | sort -u -k 1,1 |
+		join -v 1 - <(awk -F '\t' '$5 == "" { print $2 }' "$obj/Module.symvers" | sort -u)
 }
 
 undefined() { # OBJECT...
