@@ -217,7 +217,7 @@ chosen() {
 
 names=$*
 for n in $names; do
-	rows | grep -q "^${n}[[:blank:]]" || usage
+	rows | grep "^${n}[[:blank:]]" >/dev/null || usage
 done
 "$here/tree.sh" tree stock
 locked arch
