@@ -47,10 +47,11 @@ finish() {
 }
 
 replace() {
-	local path
+	local path dir
 
 	while read -r path; do
-		mkdir -p "$tree/${path%/*}" "$stage/old/${path%/*}"
+		dir=$(dirname "$path")
+		mkdir -p "$tree/$dir" "$stage/old/$dir"
 		[ ! -e "$tree/$path" ] || mv "$tree/$path" "$stage/old/$path"
 		mv "$stage/new/$path" "$tree/$path"
 	done <"$stage/list"
