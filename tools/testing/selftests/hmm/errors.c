@@ -345,6 +345,8 @@ TEST_F(hmm, C9_no_huge_page_to_come_home_to)
 	self->c = call_new(p, HUGE_NR);
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_FAIL, &fail));
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_READ;
+	/* Each page that comes home calls the notifier, so each is a retry */
+	self->c->raw.timeout_ms = 20000;
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 	EXPECT_TRUE(call_filled(self->c));
 	EXPECT_TRUE(filled(p, HUGE));
