@@ -1368,7 +1368,11 @@ static void hmm_test_sticky_cleared(struct kunit *test)
 
 static void hmm_test_kill(bool kill)
 {
-	spin_lock_irq(&current->sighand->siglock);
+	unsigned long flags;
+
+	/* Which the running task always has */
+	if (!lock_task_sighand(current, &flags))
+		return;
 	if (kill) {
 		sigaddset(&current->pending.signal, SIGKILL);
 		set_tsk_thread_flag(current, TIF_SIGPENDING);
@@ -1376,7 +1380,7 @@ static void hmm_test_kill(bool kill)
 		sigdelset(&current->pending.signal, SIGKILL);
 		recalc_sigpending();
 	}
-	spin_unlock_irq(&current->sighand->siglock);
+	unlock_task_sighand(current, &flags);
 }
 
 static vm_fault_t hmm_test_serve_killing(struct hmm_test *t,
