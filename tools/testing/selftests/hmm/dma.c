@@ -155,16 +155,23 @@ TEST_F(dma, S18_each_entry_leads_to_its_memory)
 		ASSERT_EQ(d->addrs[0] + i * d->per * PAGE, d->addrs[i]);
 }
 
+/* A call that begins with hmm_dma_map_range(), and gets to its end */
+#define MAP_AT_ONCE(d)							\
+	do {								\
+		int __ret;						\
+									\
+		(d)->cmd.at_once = 1;					\
+		__ret = dma(&(d)->cmd);					\
+		NEED(__ret != -EOPNOTSUPP, "needs hmm_dma_map_range()"); \
+		ASSERT_EQ(0, __ret);					\
+	} while (0)
+
 /* The same when all are mapped by one call; mapping them again does nothing */
 TEST_F(dma, S18_all_entries_at_once)
 {
 	struct dma *d = &self->d;
-	int ret;
 
-	d->cmd.at_once = 1;
-	ret = dma(&d->cmd);
-	NEED(ret != -EOPNOTSUPP, "needs hmm_dma_map_range()");
-	ASSERT_EQ(0, ret);
+	MAP_AT_ONCE(d);
 	EXPECT_EQ(0, d->cmd.ret_at_once);
 	EXPECT_EQ(d->cmd.nr, read_right(d));
 	EXPECT_EQ(d->nr, d->cmd.again);
@@ -340,12 +347,8 @@ TEST_F(p2p, S18_one_by_one)
 TEST_F(p2p, S18_all_at_once)
 {
 	struct dma *d = &self->d;
-	int ret;
 
-	d->cmd.at_once = 1;
-	ret = dma(&d->cmd);
-	NEED(ret != -EOPNOTSUPP, "needs hmm_dma_map_range()");
-	ASSERT_EQ(0, ret);
+	MAP_AT_ONCE(d);
 	EXPECT_EQ(variant->way == HMM_RANGE_P2P_ASK ? -EREMOTEIO : 0,
 		  d->cmd.ret_at_once);
 	EXPECT_P2P(d);
