@@ -11,17 +11,18 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
+usage="usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
 obj=$build/check
 cflags='' objects=()
 while getopts f:o: option; do
 	case $option in
 	f) cflags=$OPTARG ;;
 	o) objects+=("$obj/$OPTARG") ;;
-	*) set -- ;;
+	*) die "$usage" ;;
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -ge 2 ] || die "usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
+[ $# -ge 2 ] || die "$usage"
 dir=$(readlink -f "$1")
 shift
 

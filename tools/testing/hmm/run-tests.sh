@@ -4,8 +4,9 @@
 # run-tests.sh KERNEL SECONDS PROGRAM... -- MODULE [PARAMETER]...
 #
 # Boots KERNEL, loads MODULE, runs the kselftest PROGRAMs, none for longer than
-# SECONDS, and adds up. A PROGRAM may have options behind it, in the same word. What the guest's kernel complains about, and a program
-# that ends without a count, is one failure more.
+# SECONDS, and adds up. A PROGRAM may have options behind it, in the same word. What
+# the guest's kernel complains about, and a program that ends without a count, is
+# one failure more.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
