@@ -25,10 +25,6 @@ selftest: ## tools/testing/selftests/hmm in the guest
 	@$(hmm)/packages.sh run
 	@$(hmm)/check.d/20-selftests
 
-kasan: ## the same on a kernel with KASAN, which takes another 6 minutes to build
-	@$(hmm)/packages.sh run
-	@$(hmm)/check.d/20-selftests kasan
-
 hmm-tests: ## the kernel's own tests of HMM in the guest
 	@$(hmm)/packages.sh run
 	@$(hmm)/check.d/10-hmm-tests
@@ -39,6 +35,6 @@ apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
 clean: ## remove what was built; the download stays
 	@rm -rf build/7.3 build/log
 
-.PHONY: help run check tree kernel selftest kasan hmm-tests apply clean
+.PHONY: help run check tree kernel selftest hmm-tests apply clean
 
 include $(wildcard $(hmm)/*.mk)
