@@ -1134,6 +1134,32 @@ static void hmm_test_mistakes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_test_resident(t));
 }
 
+static vm_fault_t hmm_test_serve_unlocked(struct hmm_test *t,
+					  struct vm_fault *vmf)
+{
+	return VM_FAULT_RETRY;
+}
+
+/* C2: a fault handler that drops mmap_lock although it must not: its mistake */
+static void hmm_test_dropped_lock(struct kunit *test)
+{
+	struct hmm_test *t = test->priv;
+	int ret;
+
+	if (!IS_ENABLED(CONFIG_BUG))
+		kunit_skip(test, "no warnings without CONFIG_BUG");
+	hmm_test_map_device(t, 0, hmm_test_serve_unlocked);
+	hmm_test_reset(t);
+	t->range.default_flags = REQ_READ;
+	hmm_test_pages(t, 0, 1);
+	kunit_warning_suppress(test) {
+		ret = hmm_test_locked(t);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	KUNIT_EXPECT_EQ(test, -EFAULT, ret);
+	hmm_test_expect_untouched(t, 0, 1);
+}
+
 /* Invalidation */
 
 /* Promise 7: a stale sequence is noticed before anything is done */
@@ -1453,6 +1479,33 @@ static void hmm_test_reaped(struct kunit *test)
 
 /* hmm_dma: answers mapped in units of the device's */
 
+/* Promise 7: sizes that cannot be; there is nothing to undo then */
+static void hmm_test_dma_sizes(struct kunit *test)
+{
+	static const struct { size_t nr, size; } ill[] = {
+		{ 0, PAGE_SIZE },
+		{ 1, 0 },
+		{ 1, PAGE_SIZE / 2 },
+		{ 2, 3 * PAGE_SIZE },
+		{ SIZE_MAX / PAGE_SIZE + 1, PAGE_SIZE },
+		{ SIZE_MAX / PAGE_SIZE, 2 * PAGE_SIZE },
+	};
+	struct device *dev = kunit_device_register(test, "hmm_kunit");
+	struct hmm_dma_map map;
+	size_t i;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(dev));
+	for (i = 0; i < ARRAY_SIZE(ill); i++) {
+		memset(&map, 0xff, sizeof(map));
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
+				    hmm_dma_map_alloc(dev, &map, ill[i].nr,
+						      ill[i].size),
+				    "%zu pages by %zu bytes", ill[i].nr,
+				    ill[i].size);
+		hmm_dma_map_free(dev, &map);
+	}
+}
+
 #define DMA_ORDER	3
 #define DMA_PAGES	(1UL << DMA_ORDER)
 
@@ -1528,6 +1581,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_error_keeps_inputs),
 	KUNIT_CASE(hmm_test_bad_range),
 	KUNIT_CASE(hmm_test_mistakes),
+	KUNIT_CASE(hmm_test_dropped_lock),
 	KUNIT_CASE(hmm_test_busy),
 	KUNIT_CASE(hmm_test_busy_amid),
 	KUNIT_CASE(hmm_test_timeout),
@@ -1540,6 +1594,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_killed),
 	KUNIT_CASE(hmm_test_killed_retrying),
 	KUNIT_CASE(hmm_test_reaped),
+	KUNIT_CASE(hmm_test_dma_sizes),
 	KUNIT_CASE(hmm_test_dma_entries),
 	{}
 };
