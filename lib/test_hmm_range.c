@@ -150,6 +150,42 @@ static bool range_owner(s32 number, void **owner)
 	return true;
 }
 
+/* Seeing what is called */
+
+#ifdef CONFIG_KPROBES
+
+static unsigned long range_arg(struct pt_regs *regs, unsigned int n)
+{
+#ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
+	return regs_get_kernel_argument(regs, n);
+#else
+	return 0;
+#endif
+}
+
+/* All of them, or none */
+static bool range_probe(struct kprobe *probes, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (register_kprobe(&probes[i]))
+			break;
+	if (i == nr)
+		return true;
+	while (i--)
+		unregister_kprobe(&probes[i]);
+	return false;
+}
+
+static void range_unprobe(struct kprobe *probes, unsigned int nr)
+{
+	while (nr--)
+		unregister_kprobe(&probes[nr]);
+}
+
+#endif
+
 /* Counting what hmm_range_fault() calls, for one caller at a time */
 
 static struct {
@@ -163,15 +199,6 @@ static struct {
 } range_count = { .lock = __MUTEX_INITIALIZER(range_count.lock) };
 
 #ifdef CONFIG_KPROBES
-
-static unsigned long range_arg(struct pt_regs *regs, unsigned int n)
-{
-#ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
-	return regs_get_kernel_argument(regs, n);
-#else
-	return 0;
-#endif
-}
 
 /* handle_mm_fault(vma, address, ...): the walk has come to address */
 static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
@@ -197,33 +224,49 @@ static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
 	return 0;
 }
 
+/* At work only when something is counted, as they take time */
 static struct kprobe range_probes[] = {
-	{ .symbol_name = "handle_mm_fault", .pre_handler = range_saw_fault },
-	{ .symbol_name = "walk_page_range", .pre_handler = range_saw_walk },
-	{ .symbol_name = "walk_page_range_vma", .pre_handler = range_saw_walk },
+	{
+		.symbol_name = "handle_mm_fault",
+		.pre_handler = range_saw_fault,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
+	{
+		.symbol_name = "walk_page_range",
+		.pre_handler = range_saw_walk,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
+	{
+		.symbol_name = "walk_page_range_vma",
+		.pre_handler = range_saw_walk,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
 };
 
-static void range_count_init(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(range_probes); i++)
-		if (register_kprobe(&range_probes[i]))
-			break;
-	range_count.works = i == ARRAY_SIZE(range_probes);
-	while (!range_count.works && i--)
-		unregister_kprobe(&range_probes[i]);
-}
-
-static void range_count_exit(void)
+static void range_count_arm(bool arm)
 {
 	unsigned int i;
 
 	for (i = 0; range_count.works && i < ARRAY_SIZE(range_probes); i++)
-		unregister_kprobe(&range_probes[i]);
+		if (arm)
+			enable_kprobe(&range_probes[i]);
+		else
+			disable_kprobe(&range_probes[i]);
+}
+
+static void range_count_init(void)
+{
+	range_count.works = range_probe(range_probes, ARRAY_SIZE(range_probes));
+}
+
+static void range_count_exit(void)
+{
+	if (range_count.works)
+		range_unprobe(range_probes, ARRAY_SIZE(range_probes));
 }
 
 #else /* !CONFIG_KPROBES */
+static void range_count_arm(bool arm) { }
 static void range_count_init(void) { }
 static void range_count_exit(void) { }
 #endif
@@ -235,12 +278,14 @@ static void range_count_begin(unsigned long start)
 	range_count.walks = 0;
 	range_count.visits = 0;
 	range_count.at = start;
+	range_count_arm(true);
 	WRITE_ONCE(range_count.task, current);
 }
 
 static void range_count_end(struct hmm_range_call *call)
 {
 	WRITE_ONCE(range_count.task, NULL);
+	range_count_arm(false);
 	call->calls = range_count.calls;
 	call->walks = range_count.walks;
 	call->visits = range_count.visits;
