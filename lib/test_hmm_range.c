@@ -1382,6 +1382,95 @@ static struct pci_p2pdma_map_state range_p2p_state(const struct hmm_range_dma *c
 	return state;
 }
 
+#if defined(CONFIG_KPROBES) && defined(CONFIG_IOMMU_DMA)
+
+static int range_link_fails(void)
+{
+	return -ENOMEM;
+}
+
+/* Counts a call for the device; the one at @fail_at fails instead */
+static int range_saw_iommu(struct pt_regs *regs, u32 *count, u32 fail_at)
+{
+	if (++*count != fail_at)
+		return 0;
+	instruction_pointer_set(regs, (unsigned long)
+				dereference_function_descriptor(range_link_fails));
+	return 1;
+}
+
+static bool range_is_edu(struct pt_regs *regs)
+{
+	return range_arg(regs, 0) ==
+	       (unsigned long)range_dma.devices[HMM_RANGE_DMA_IOVA];
+}
+
+static int range_saw_link(struct kprobe *p, struct pt_regs *regs)
+{
+	struct hmm_range_dma *cmd = range_dma.cmd;
+
+	return range_is_edu(regs) ?
+		range_saw_iommu(regs, &cmd->maps, cmd->fail_at) : 0;
+}
+
+static int range_saw_unlink(struct kprobe *p, struct pt_regs *regs)
+{
+	return range_is_edu(regs) ?
+		range_saw_iommu(regs, &range_dma.cmd->unmaps, 0) : 0;
+}
+
+static int range_saw_sync(struct kprobe *p, struct pt_regs *regs)
+{
+	struct hmm_range_dma *cmd = range_dma.cmd;
+
+	return range_is_edu(regs) ?
+		range_saw_iommu(regs, &cmd->syncs, cmd->fail_sync_at) : 0;
+}
+
+/* A probe with one of these is not optimized, and may change where it returns to */
+static void range_saw_after(struct kprobe *p, struct pt_regs *regs,
+			    unsigned long flags)
+{
+}
+
+static struct kprobe range_iommu_probes[] = {
+	{
+		.symbol_name = "dma_iova_link",
+		.pre_handler = range_saw_link,
+		.post_handler = range_saw_after,
+	},
+	{
+		.symbol_name = "dma_iova_unlink",
+		.pre_handler = range_saw_unlink,
+	},
+	{
+		.symbol_name = "dma_iova_sync",
+		.pre_handler = range_saw_sync,
+		.post_handler = range_saw_after,
+	},
+};
+
+static bool range_iommu_probed;
+
+static void range_iommu_init(void)
+{
+	range_iommu_probed = range_probe(range_iommu_probes,
+					 ARRAY_SIZE(range_iommu_probes));
+}
+
+static void range_iommu_exit(void)
+{
+	if (range_iommu_probed)
+		range_unprobe(range_iommu_probes, ARRAY_SIZE(range_iommu_probes));
+}
+
+#else
+
+static void range_iommu_init(void) { }
+static void range_iommu_exit(void) { }
+
+#endif
+
 static struct device *range_dma_edu(void)
 {
 	struct pci_dev *pdev = pci_get_device(RANGE_EDU_VENDOR, RANGE_EDU_DEVICE,
@@ -1409,12 +1498,14 @@ static void range_dma_init(void)
 			dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
 	}
 	range_p2p_init();
+	range_iommu_init();
 }
 
 static void range_dma_exit(void)
 {
 	unsigned int i;
 
+	range_iommu_exit();
 	range_p2p_exit();
 	for (i = 0; i < HMM_RANGE_DMA_DEVICES; i++) {
 		struct device *dev = range_dma.devices[i];
@@ -1480,6 +1571,8 @@ static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
 	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
 	size_t i, k;
 
+	for (i = 0; cmd->at_once == 2 && i < cmd->nr / per; i += 2)
+		hmm_dma_map_pfn(dev, map, i, &p2pdma);
 	if (cmd->at_once)
 		cmd->ret_at_once = hmm_dma_map_range(dev, map, 0, cmd->nr / per,
 						     &p2pdma);

@@ -185,16 +185,21 @@ struct hmm_range_migrate {
  * @default_flags: what to ask of each page
  * @entry_shift: log2 of the bytes of an entry
  * @device: HMM_RANGE_DMA_*
- * @fail_at: that mapping is to fail, 1 for the first; 0 for none
- * @at_once: begin with hmm_dma_map_range() over all entries
+ * @fail_at: that mapping, or link to the IOMMU, is to fail, 1 for the first; 0
+ *	for none
+ * @fail_sync_at: that sync of the IOMMU is to fail
+ * @at_once: begin with hmm_dma_map_range() over all entries; 2 for every other of
+ *	them to be mapped by itself before
  * @p2p: HMM_RANGE_P2P_*: how the device gets at memory of a PCI device
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
  * @ret_at_once: out: what hmm_dma_map_range() returned
  * @again: out: entries that, mapped once more, have the address they had
  * @unmapped: out: entries that hmm_dma_unmap_pfn() says it unmapped
  * @twice: out: and says so when asked again
- * @maps: out: mappings made, see HMM_RANGE_DMA_LIST
- * @unmaps: out: mappings undone
+ * @maps: out: mappings or links that were to be made, of HMM_RANGE_DMA_LIST or, if
+ *	there are kprobes, HMM_RANGE_DMA_IOVA
+ * @unmaps: out: mappings or links undone
+ * @syncs: out: syncs of the IOMMU
  * @wrong: out: of these, how many not of an entry's size or not as made
  * @sticky: out: entries with sticky bits when all is unmapped
  */
@@ -208,6 +213,7 @@ struct hmm_range_dma {
 	__u32 entry_shift;
 	__u32 device;
 	__u32 fail_at;
+	__u32 fail_sync_at;
 	__u32 at_once;
 	__u32 p2p;
 	__s32 ret;
@@ -217,6 +223,7 @@ struct hmm_range_dma {
 	__u32 twice;
 	__u32 maps;
 	__u32 unmaps;
+	__u32 syncs;
 	__u32 wrong;
 	__u32 sticky;
 };

@@ -160,7 +160,7 @@ TEST_F(dma, S18_each_entry_leads_to_its_memory)
 	do {								\
 		int __ret;						\
 									\
-		(d)->cmd.at_once = 1;					\
+		(d)->cmd.at_once = (d)->cmd.at_once ?: 1;		\
 		__ret = dma(&(d)->cmd);					\
 		NEED(__ret != -EOPNOTSUPP, "needs hmm_dma_map_range()"); \
 		ASSERT_EQ(0, __ret);					\
@@ -178,6 +178,21 @@ TEST_F(dma, S18_all_entries_at_once)
 	EXPECT_EQ(d->nr, d->cmd.unmapped);
 	EXPECT_EQ(0, d->cmd.wrong);
 	if (variant->device == HMM_RANGE_DMA_LIST)
+		EXPECT_EQ(d->nr, d->cmd.maps);
+}
+
+/* Those that are mapped already are left alone */
+TEST_F(dma, S18_the_rest_at_once)
+{
+	struct dma *d = &self->d;
+
+	d->cmd.at_once = 2;
+	MAP_AT_ONCE(d);
+	EXPECT_EQ(0, d->cmd.ret_at_once);
+	EXPECT_EQ(d->cmd.nr, read_right(d));
+	EXPECT_EQ(d->nr, d->cmd.unmapped);
+	EXPECT_EQ(d->cmd.maps, d->cmd.unmaps);
+	if (d->cmd.maps)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
@@ -356,51 +371,104 @@ TEST_F(p2p, S18_all_at_once)
 
 FIXTURE_HMM();
 
-/*
- * Promise 7: no memory for the page tables of the IOMMU.  They stay once they are
- * there, hence the size: that much had no test before.
- */
-TEST_F_TIMEOUT(hmm, no_memory_to_link, 240)
+FIXTURE(iommu)
 {
-	unsigned long pages;
-	int at_once;
+	struct dma d;
+};
 
-	NEED(fail_allocation(0), "needs CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
-	NEED(!lacking(HMM_RANGE_DMA_IOVA), "%s", lacking(HMM_RANGE_DMA_IOVA));
-	for (at_once = 1; at_once >= 0; at_once--) {
-		struct dma d = { };
+FIXTURE_VARIANT(iommu)
+{
+	uint32_t at_once;
+	uint32_t fail_at;
+	uint32_t fail_sync_at;
+};
 
-		pages = (at_once ? 8 : 16) * HUGE_NR;
-		ASSERT_EQ(NULL, dma_about(&d, HMM_RANGE_DMA_IOVA,
-					  map_anon(pages * PAGE, false), pages, 1));
-		d.cmd.at_once = at_once;
-		EXPECT_LT(0, fail_each(&d));
-		ASSERT_EQ(0, dma(&d.cmd));
-		EXPECT_EQ(d.cmd.nr, read_right(&d));
+#define REFUSAL(_name, _at_once, _fail_at, _fail_sync_at)		\
+	FIXTURE_VARIANT_ADD(iommu, _name)				\
+	{								\
+		.at_once = _at_once, .fail_at = _fail_at,		\
+		.fail_sync_at = _fail_sync_at,				\
 	}
+
+REFUSAL(link_of_one, 0, 3, 0);
+REFUSAL(sync_of_one, 0, 0, 3);
+REFUSAL(link_at_once, 1, 3, 0);
+REFUSAL(first_link_at_once, 1, 1, 0);
+REFUSAL(sync_at_once, 1, 0, 1);
+REFUSAL(second_sync_at_once, 1, 0, 2);
+
+#define HOLE	5
+
+/* All pages but one are there, so that all at once makes two runs */
+FIXTURE_SETUP(iommu)
+{
+	struct dma *d = &self->d;
+	const char *why = dma_open(d, HMM_RANGE_DMA_IOVA, 0);
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(0, madvise(d->p + HOLE * PAGE, PAGE, MADV_DONTNEED));
+	d->cmd.default_flags = ASK_NOTHING;
+	d->cmd.at_once = variant->at_once;
+	d->cmd.fail_at = variant->fail_at;
+	d->cmd.fail_sync_at = variant->fail_sync_at;
+}
+
+FIXTURE_TEARDOWN(iommu)
+{
+	hmm_close();
+}
+
+/*
+ * Promise 7: what the IOMMU refuses is not mapped, its error is told, and nothing is
+ * left behind. What all at once could not map can be mapped one by one.
+ */
+TEST_F(iommu, S18_what_is_refused_is_not_mapped)
+{
+	struct dma *d = &self->d;
+	unsigned long i, refused = 0;
+	int ret = dma(&d->cmd);
+
+	NEED(ret != -EOPNOTSUPP, "needs hmm_dma_map_range()");
+	ASSERT_EQ(0, ret);
+	NEED(d->cmd.maps, "needs CONFIG_KPROBES");
+	for (i = 0; i < d->nr; i++) {
+		refused += d->addrs[i] == NONE_MAPPED;
+		if (d->addrs[i] != NONE_MAPPED)
+			ASSERT_EQ(d->cmd.start + i * PAGE, d->data[i]);
+		ASSERT_EQ(d->addrs[i] != NONE_MAPPED,
+			  !!(d->entries[i] & hmm.dma_mapped));
+	}
+	EXPECT_EQ(variant->at_once ? -ENOMEM : 0, d->cmd.ret_at_once);
+	EXPECT_EQ(variant->at_once ? 1 : 2, refused);
+	EXPECT_EQ(d->nr - refused, d->cmd.again);
+	EXPECT_EQ(d->nr - refused, d->cmd.unmapped);
+	EXPECT_EQ(0, d->cmd.twice);
+	EXPECT_EQ(0, d->cmd.sticky);
+	/* A link that failed is none to undo */
+	EXPECT_EQ(d->cmd.maps, d->cmd.unmaps + !!variant->fail_at);
 }
 
 /* Pages that are not there are left out, at once and one by one */
-TEST_F(hmm, entries_that_are_not_valid)
+TEST_F(dma, entries_that_are_not_valid)
 {
-	struct dma d = { };
-	const char *why = dma_open(&d, HMM_RANGE_DMA_IOVA, 0);
+	struct dma *d = &self->d;
 	unsigned long i, wrong = 0;
 
-	NEED(!why, "%s", why);
-	for (i = 1; i < d.nr; i += 2)
-		ASSERT_EQ(0, madvise(d.p + i * PAGE, PAGE, MADV_DONTNEED));
-	d.cmd.default_flags = ASK_NOTHING;
-	ASSERT_EQ(0, dma(&d.cmd));
-	for (i = 0; i < d.nr; i++)
-		wrong += (d.addrs[i] == NONE_MAPPED) != i % 2;
+	for (i = 1; i < d->nr; i += 2)
+		ASSERT_EQ(0, madvise(d->p + i * d->per * PAGE, d->per * PAGE,
+				     MADV_DONTNEED));
+	d->cmd.default_flags = ASK_NOTHING;
+	ASSERT_EQ(0, dma(&d->cmd));
+	for (i = 0; i < d->nr; i++)
+		wrong += (d->addrs[i] == NONE_MAPPED) != i % 2;
 	EXPECT_EQ(0, wrong);
-	EXPECT_EQ(d.nr / 2, d.cmd.unmapped);
+	EXPECT_EQ(d->nr / 2, d->cmd.unmapped);
 
-	d.cmd.at_once = 1;
-	if (dma(&d.cmd) != -EOPNOTSUPP) {
-		EXPECT_EQ(0, d.cmd.ret_at_once);
-		EXPECT_EQ(d.nr / 2, d.cmd.unmapped);
+	d->cmd.at_once = 1;
+	if (dma(&d->cmd) != -EOPNOTSUPP) {
+		EXPECT_EQ(0, d->cmd.ret_at_once);
+		EXPECT_EQ(d->nr / 2, d->cmd.unmapped);
 	}
 }
 
