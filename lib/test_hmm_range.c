@@ -26,6 +26,7 @@
 #include <linux/iommu.h>
 #include <linux/iommu-dma.h>
 #include <linux/ioport.h>
+#include <linux/irq_work.h>
 #include <linux/kprobes.h>
 #include <linux/memremap.h>
 #include <linux/migrate.h>
@@ -293,6 +294,92 @@ static void range_count_end(struct hmm_range_call *call)
 		call->visits += (call->end - range_count.at) >> PAGE_SHIFT;
 	mutex_unlock(&range_count.lock);
 }
+
+/* Waking who waits between the reading of an absent PMD and the look at it */
+
+#if defined(CONFIG_KPROBES) && defined(CONFIG_IRQ_WORK)
+
+/* Of the file that waits, if any */
+static DEFINE_MUTEX(range_absent_lock);
+static struct range_file *range_absent_file;
+
+/* In an interrupt, behind which a thread that is more urgent takes over */
+static void range_wake_waiter(struct irq_work *work)
+{
+	complete(&range_absent_file->held);
+}
+
+static DEFINE_IRQ_WORK(range_absent_work, range_wake_waiter);
+
+static int range_saw_absent(struct kprobe *p, struct pt_regs *regs)
+{
+	int point = HMM_RANGE_HOLD_ABSENT;
+
+	if (atomic_fetch_andnot(point, &range_absent_file->hold) & point)
+		irq_work_queue(&range_absent_work);
+	return 0;
+}
+
+static struct kprobe range_absent_probe;
+
+/* What is called with the entry: in the walker linked with this, or the kernel's */
+static bool range_absent_find(void)
+{
+	static const char * const callees[] = {
+		KBUILD_MODNAME ":hmm_leaf_absent",
+		KBUILD_MODNAME ":hmm_vma_handle_absent_pmd",
+		"hmm_leaf_absent",
+		"hmm_vma_handle_absent_pmd",
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(callees); i++) {
+		range_absent_probe = (struct kprobe) {
+			.symbol_name = callees[i],
+			.pre_handler = range_saw_absent,
+		};
+		if (range_probe(&range_absent_probe, 1))
+			return true;
+	}
+	return false;
+}
+
+static void range_absent_end(struct range_file *rf)
+{
+	mutex_lock(&range_absent_lock);
+	if (range_absent_file == rf) {
+		range_unprobe(&range_absent_probe, 1);
+		irq_work_sync(&range_absent_work);
+		range_absent_file = NULL;
+	}
+	mutex_unlock(&range_absent_lock);
+}
+
+static int range_absent_begin(struct range_file *rf)
+{
+	int ret = -EBUSY;
+
+	mutex_lock(&range_absent_lock);
+	if (!range_absent_file) {
+		range_absent_file = rf;
+		ret = range_absent_find() ? 0 : -EOPNOTSUPP;
+		if (ret)
+			range_absent_file = NULL;
+	}
+	mutex_unlock(&range_absent_lock);
+	return ret;
+}
+
+#else
+
+static void range_absent_end(struct range_file *rf) { }
+
+static int range_absent_begin(struct range_file *rf)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif
 
 /* Device memory */
 
@@ -1943,6 +2030,7 @@ static int range_release(struct inode *inode, struct file *file)
 	unsigned long index;
 	struct page *page;
 
+	range_absent_end(rf);
 	xa_for_each(&rf->pages, index, page)
 		put_page(page);
 	xa_destroy(&rf->pages);
@@ -2061,12 +2149,13 @@ static int range_ioctl_act(struct range_file *rf, void __user *arg)
 static int range_ioctl_hold(struct range_file *rf, u32 points)
 {
 	if (points & ~(HMM_RANGE_HOLD_UNMAP | HMM_RANGE_HOLD_MIGRATE |
-		       HMM_RANGE_HOLD_DROP))
+		       HMM_RANGE_HOLD_DROP | HMM_RANGE_HOLD_ABSENT))
 		return -EINVAL;
+	range_absent_end(rf);
 	reinit_completion(&rf->held);
 	reinit_completion(&rf->go);
 	atomic_set(&rf->hold, points);
-	return 0;
+	return points & HMM_RANGE_HOLD_ABSENT ? range_absent_begin(rf) : 0;
 }
 
 static int range_ioctl_wait(struct range_file *rf)

@@ -280,6 +280,11 @@ struct hmm_range_act {
 #define HMM_RANGE_HOLD_UNMAP	(1 << 0)	/* in the notifier, MMU_NOTIFY_CLEAR */
 #define HMM_RANGE_HOLD_MIGRATE	(1 << 1)	/* after migrate_vma_setup() */
 #define HMM_RANGE_HOLD_DROP	(1 << 2)	/* in HMM_RANGE_ACT_DROP, unlocked */
+/*
+ * Between reading an absent PMD and looking at what it says. Nothing stops there by
+ * itself: who waits is woken there, and takes the processor, or does not get it.
+ */
+#define HMM_RANGE_HOLD_ABSENT	(1 << 3)
 
 /* What memory lacks when HMM_RANGE_ADD brings it back, which must then fail */
 #define HMM_RANGE_LACKS_OWNER	1
@@ -293,7 +298,10 @@ struct hmm_range_act {
 #define HMM_RANGE_LAST		_IOR('h', 0x62, struct hmm_range_call)
 #define HMM_RANGE_MIGRATE	_IOWR('h', 0x63, struct hmm_range_migrate)
 #define HMM_RANGE_ACT		_IOWR('h', 0x64, struct hmm_range_act)
-/* Stop at these points; wait until stopped (-ETIME after 20 s); go on */
+/*
+ * Stop at these points, -EOPNOTSUPP where there is no such; wait until stopped,
+ * -ETIME after 20 s; go on
+ */
 #define HMM_RANGE_HOLD		_IOW('h', 0x65, __u32)
 #define HMM_RANGE_WAIT		_IO('h', 0x66)
 #define HMM_RANGE_GO		_IO('h', 0x67)

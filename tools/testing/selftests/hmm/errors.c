@@ -373,6 +373,85 @@ TEST_F(hmm, J9_device_removed_while_answered)
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
 }
 
+/* Two threads of one processor, and what another does once the first is preempted */
+struct preempted {
+	struct call *c;
+	int ret;
+	volatile bool held, gone;
+};
+
+static bool run_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void *call_on_cpu(void *arg)
+{
+	struct preempted *p = arg;
+
+	if (!run_on_cpu(0))
+		return NULL;
+	call_ask(p->c, ASK_NOTHING);
+	return NULL;
+}
+
+/* Keeps the processor from the call until the device is gone */
+static void *preempt_call(void *arg)
+{
+	const struct sched_param urgent = { .sched_priority = 1 };
+	struct preempted *p = arg;
+	time_t end;
+
+	if (run_on_cpu(0) && !sched_setscheduler(0, SCHED_FIFO, &urgent))
+		p->ret = ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT);
+	else
+		p->ret = -1;
+	p->held = !p->ret;
+	end = time(NULL) + 20;
+	while (p->held && !p->gone && time(NULL) < end)
+		;
+	return NULL;
+}
+
+/*
+ * S21, promise 8: a call has read a huge device entry, and is preempted. Before it
+ * goes on the device is gone, unless RCU was to keep both.
+ */
+TEST_F_TIMEOUT(hmm, S21_device_removed_before_the_look, 60)
+{
+	uint32_t absent = HMM_RANGE_HOLD_ABSENT, lacks = 0;
+	struct preempted p = { };
+	char *mem = map_anon(HUGE, true);
+	pthread_t caller, hog;
+
+	NEED_DEVICE();
+	NEED(sysconf(_SC_NPROCESSORS_ONLN) > 1, "needs two processors");
+	fill(mem, HUGE);
+	NEED(to_device(PRIVATE_B, mem, HUGE_NR, true) == HUGE_NR, "no huge page");
+	p.c = call_new(mem, HUGE_NR);
+	p.c->raw.owner = PRIVATE_B;
+	NEED(!ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &absent),
+	     "needs CONFIG_KPROBES, and a function that is not inlined");
+	ASSERT_TRUE(run_on_cpu(1));
+	ASSERT_EQ(0, pthread_create(&hog, NULL, preempt_call, &p));
+	usleep(100000);
+	ASSERT_EQ(0, pthread_create(&caller, NULL, call_on_cpu, &p));
+	while (!p.held && !p.ret)
+		usleep(1000);
+	EXPECT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_REMOVE));
+	p.gone = true;
+	pthread_join(hog, NULL);
+	pthread_join(caller, NULL);
+	EXPECT_TRUE(p.held);
+	EXPECT_TRUE(!p.c->raw.ret || p.c->raw.ret == -EBUSY);
+	EXPECT_TRUE(filled(mem, HUGE));
+	EXPECT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
+}
+
 struct remover {
 	char *p;
 	volatile bool stop;
