@@ -530,8 +530,8 @@ TEST_F(hmm, S13_outside_the_interval)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 }
 
-/* A child calls for 64 pages of the device and is killed at its 3rd fault */
-static int killed_amid(struct call *c, char *p, unsigned int flags)
+/* A child makes that call, and is killed at the 3rd fault of the device's pages */
+static int killed_amid(struct call *c, unsigned int flags)
 {
 	pid_t pid;
 	int status;
@@ -540,7 +540,7 @@ static int killed_amid(struct call *c, char *p, unsigned int flags)
 	pid = fork();
 	if (!pid) {
 		c->raw.flags = flags;
-		call_ask(c, ASK_READ);
+		call_run(c);
 		_exit(0);
 	}
 	waitpid(pid, &status, 0);
@@ -558,7 +558,8 @@ TEST_F(hmm, S14_killed_in_locked_call)
 
 	ASSERT_NE(MAP_FAILED, p);
 	self->c = call_new(p, 64);
-	EXPECT_EQ(-EINTR, killed_amid(self->c, p, 0));
+	self->c->raw.default_flags = ASK_READ;
+	EXPECT_EQ(-EINTR, killed_amid(self->c, 0));
 	EXPECT_GE(4, self->c->raw.faults);
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
@@ -569,8 +570,24 @@ TEST_F(hmm, S14_killed_in_unlocked_call)
 
 	ASSERT_NE(MAP_FAILED, p);
 	self->c = call_new(p, 64);
-	EXPECT_EQ(-EINTR, killed_amid(self->c, p, HMM_RANGE_UNLOCKED));
+	self->c->raw.default_flags = ASK_READ;
+	EXPECT_EQ(-EINTR, killed_amid(self->c, HMM_RANGE_UNLOCKED));
 	EXPECT_GE(4, faults_served(PRIVATE_A));
+}
+
+/* The same if only a hole is left to look at */
+TEST_F(hmm, S14_killed_before_a_hole)
+{
+	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * HUGE, PROT_READ, HUGE);
+	int i;
+
+	ASSERT_NE(MAP_FAILED, p);
+	self->c = call_new(p, 2 * HUGE_NR);
+	self->c->raw.pfn_flags_mask = ASK_READ;
+	for (i = 0; i < 3; i++)
+		self->c->e[i] = ASK_READ;
+	EXPECT_EQ(-EINTR, killed_amid(self->c, 0));
+	EXPECT_EQ(3, faults_served(PRIVATE_A));
 }
 
 /* Calls of handle_mm_fault() of a call for @ask, as well as it can be told */
