@@ -146,10 +146,42 @@ static void instructions(const char *row, char *p, unsigned long nr, uint64_t wh
 	call_free(c);
 }
 
+/* The same where nothing is mapped before each call */
+static void fault_instructions(const char *row, char *p, unsigned long nr,
+			       uint64_t what)
+{
+	struct call *c = call_new(p, nr);
+	int round;
+
+	for (round = -1; round < ROUNDS; round++) {
+		madvise(p, nr * PAGE, MADV_DONTNEED);
+		ask(c, what, 0);
+		if (round >= 0)
+			result(row, round, (double)c->raw.ns / nr, "instr/page");
+	}
+	call_free(c);
+}
+
+static void do_fault_instructions(void)
+{
+	char *p = must(map_anon(HUGE, false), "memory");
+	int fd = memfd_new(HUGE, 0);
+
+	fault_instructions("icount-fault-anon-w", p, HUGE_NR, ASK_WRITE);
+	munmap(p, HUGE);
+	p = must(mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
+		 "memfd");
+	fill(p, HUGE);
+	fault_instructions("icount-fault-file-r", p, HUGE_NR, ASK_READ);
+	munmap(p, HUGE);
+	close(fd);
+}
+
 static void do_instructions(void)
 {
 	char *p = must(map_anon(HUGE, false), "memory");
 
+	do_fault_instructions();
 	fill(p, HUGE);
 	instructions("icount-4k", p, HUGE_NR, ASK_NOTHING);
 	instructions("icount-4k-w", p, HUGE_NR, ASK_WRITE);
