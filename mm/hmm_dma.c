@@ -113,7 +113,7 @@ static bool hmm_dma_is_one_piece(const struct hmm_dma_map *map,
 	if (!(first & HMM_PFN_VALID))
 		return false;
 	/* The CPU maps them as one, too */
-	if (hmm_pfn_to_map_order(entry[0]) >= ilog2(nr) && !(first & (nr - 1)))
+	if (1UL << hmm_pfn_to_map_order(entry[0]) >= nr && !(first & (nr - 1)))
 		return true;
 	for (i = 1; i < nr; i++)
 		if ((entry[i] & fixed) != first + i)
