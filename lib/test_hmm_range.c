@@ -1394,7 +1394,8 @@ static struct device *range_dma_new(unsigned int which)
 {
 	struct platform_device *pdev;
 
-	if (which != HMM_RANGE_DMA_DIRECT && !IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS))
+	if ((which == HMM_RANGE_DMA_LIST || which == HMM_RANGE_DMA_SYNC) &&
+	    !IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS))
 		return NULL;
 	pdev = platform_device_register_simple("hmm_range_dma", which, NULL, 0);
 	if (IS_ERR(pdev))
@@ -1582,7 +1583,8 @@ static void range_dma_init(void)
 		range_dma.devices[i] = dev;
 		/* Says, among other things, whether memory has to be synced */
 		if (dev)
-			dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
+			dma_set_mask_and_coherent(dev, i == HMM_RANGE_DMA_NARROW ?
+					DMA_BIT_MASK(32) : DMA_BIT_MASK(64));
 	}
 	range_p2p_init();
 	range_iommu_init();
@@ -1618,6 +1620,7 @@ static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
 		return addr - RANGE_DMA_BIAS + offset;
 	switch (cmd->device) {
 	case HMM_RANGE_DMA_DIRECT:
+	case HMM_RANGE_DMA_NARROW:
 		return addr + offset;
 	case HMM_RANGE_DMA_LIST:
 		size = xa_load(&range_dma.mapped, addr >> PAGE_SHIFT);
@@ -1996,6 +1999,7 @@ static int range_mmap(struct file *file, struct vm_area_struct *vma)
 	if (kind >= HMM_RANGE_MAP_PMD)
 		vm_flags_set(vma, VM_HUGEPAGE);
 	vma->vm_ops = &range_vm_ops;
+	range_stop_at(file->private_data, HMM_RANGE_HOLD_MMAP);
 	return 0;
 }
 
@@ -2149,7 +2153,8 @@ static int range_ioctl_act(struct range_file *rf, void __user *arg)
 static int range_ioctl_hold(struct range_file *rf, u32 points)
 {
 	if (points & ~(HMM_RANGE_HOLD_UNMAP | HMM_RANGE_HOLD_MIGRATE |
-		       HMM_RANGE_HOLD_DROP | HMM_RANGE_HOLD_ABSENT))
+		       HMM_RANGE_HOLD_DROP | HMM_RANGE_HOLD_ABSENT |
+		       HMM_RANGE_HOLD_MMAP))
 		return -EINVAL;
 	range_absent_end(rf);
 	reinit_completion(&rf->held);

@@ -236,7 +236,9 @@ struct hmm_range_dma {
 #define HMM_RANGE_DMA_SYNC	2
 /* One behind an IOMMU: QEMU's edu */
 #define HMM_RANGE_DMA_IOVA	3
-#define HMM_RANGE_DMA_DEVICES	4
+/* One that needs no mapping, and reaches 4 GiB */
+#define HMM_RANGE_DMA_NARROW	4
+#define HMM_RANGE_DMA_DEVICES	5
 
 /* As Linux finds, which knows no way between the devices of QEMU; or not at all */
 #define HMM_RANGE_P2P_ASK	0
@@ -285,6 +287,7 @@ struct hmm_range_act {
  * itself: who waits is woken there, and takes the processor, or does not get it.
  */
 #define HMM_RANGE_HOLD_ABSENT	(1 << 3)
+#define HMM_RANGE_HOLD_MMAP	(1 << 4)	/* in mmap(), mmap_lock held for writing */
 
 /* What memory lacks when HMM_RANGE_ADD brings it back, which must then fail */
 #define HMM_RANGE_LACKS_OWNER	1

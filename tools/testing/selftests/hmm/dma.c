@@ -557,6 +557,17 @@ TEST_F(hmm, device_that_needs_sync_is_refused)
 	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
 }
 
+/* Nor is a device that gets at some of it by copies only */
+TEST_F(hmm, device_that_needs_bounce_buffers_is_refused)
+{
+	struct hmm_range_dma cmd = { .nr = 1, .device = HMM_RANGE_DMA_NARROW,
+				     .entry_shift = hmm.page_shift };
+
+	NEED((uint64_t)sysconf(_SC_PHYS_PAGES) * PAGE > 1ULL << 32,
+	     "needs more than 4 GiB of memory");
+	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
+}
+
 /* Promise 7: what hmm_dma_map_alloc() cannot make */
 TEST_F(hmm, ill_map_is_refused)
 {

@@ -710,6 +710,49 @@ TEST_F(hmm, S19_killed_amid_retries)
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
 
+static void *map_and_stop(void *arg)
+{
+	(void)arg;
+	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
+}
+
+/* S19: and so can one that waits for mmap_lock */
+TEST_F(hmm, S19_killed_before_mmap_lock)
+{
+	uint32_t hold = HMM_RANGE_HOLD_MMAP;
+	int begin[2], status, tries;
+	pthread_t thread;
+	pid_t pid;
+	char c = 0;
+
+	self->c = call_new(map_anon(PAGE, false), 1);
+	self->c->raw.flags = HMM_RANGE_OPENER;
+	/* From here on a call takes the lock for nothing but its walk */
+	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
+	ASSERT_EQ(0, pipe(begin));
+	pid = fork();
+	if (!pid) {
+		self->c->raw.flags = HMM_RANGE_OPENER | HMM_RANGE_UNLOCKED;
+		if (read(begin[0], &c, 1) == 1)
+			call_ask(self->c, ASK_READ);
+		_exit(0);
+	}
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_stop, NULL));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
+	ASSERT_EQ(1, write(begin[1], &c, 1));
+	usleep(200000);
+	kill(pid, SIGKILL);
+	for (tries = 0; tries < 300 && !waitpid(pid, &status, WNOHANG); tries++)
+		usleep(10000);
+	EXPECT_GT(300, tries);
+	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
+	pthread_join(thread, NULL);
+	waitpid(pid, &status, 0);
+	ASSERT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_LAST, &self->c->raw));
+	EXPECT_EQ(-EINTR, self->c->raw.ret);
+}
+
 /* S20: after a dropped lock the call goes on where it stood */
 TEST_F(hmm, S20_dropped_locks_cost_no_revisits)
 {
