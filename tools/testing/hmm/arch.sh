@@ -5,7 +5,9 @@
 # compiler for, with W=1, and print a table; arch/matrix says what is built.
 #
 # A complaint is ours unless stock's object earns the very same one with the
-# same configuration; then the table says so.
+# same configuration; then the table says so. Nothing is linked, but what
+# mm/hmm.o needs of huge entries is looked for in mm/memory.o, where it is only
+# if there can be any.
 
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -145,9 +147,26 @@ compile() {
 	kmake "$source" -j2 -k W=1 KCFLAGS=-fdiagnostics-color=never "$@" >"$log" 2>&1
 }
 
+# names OBJECT NM-OPTION: of functions that say what page a huge entry maps
+names() {
+	local nm=${compiler}nm
+
+	case $compiler in
+	gcc)	nm="nm" ;;
+	clang)	nm=llvm-nm-$clang ;;
+	esac
+	"$nm" "$2" "$build/arch/tree-$arch-${compiler%-}/$1" | grep -o 'vm_normal_page_p[mu]d$' | sort
+}
+
+# missing: those that mm/hmm.o calls and that the kernel does not have
+missing() {
+	kmake tree -j2 mm/memory.o >"$log.memory" 2>&1 || { echo mm/memory.o; return; }
+	comm -23 <(names mm/hmm.o -u) <(names mm/memory.o --defined-only)
+}
+
 # verdict: build the row; print result and remark
 verdict() {
-	local log=$build/arch/log/$name dot asked list failed=
+	local log=$build/arch/log/$name dot asked list failed='' absent=''
 
 	if ! configure tree "$log"; then
 		if configure stock "$log.stock"; then
@@ -167,12 +186,15 @@ verdict() {
 	# shellcheck disable=SC2086 # one word an object
 	compile tree "$log" $list || failed=yes
 	complaints "$log" >"$log.complaints"
-	if [ -z "$failed" ] && [ ! -s "$log.complaints" ]; then
+	[ -n "$failed" ] || absent=$(missing | tr '\n' ' ')
+	if [ -n "$absent" ]; then
+		echo "FAIL	not to be linked: ${absent% }"
+	elif [ -n "$failed" ] || [ -s "$log.complaints" ]; then
+		against_stock
+	else
 		# shellcheck disable=SC2086
 		echo "ok	$(set -- $list; echo $#) objects $(letters "$dot")"
-		return
 	fi
-	against_stock
 }
 
 # against_stock: is what stands in the log stock's own?
