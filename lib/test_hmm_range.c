@@ -1161,8 +1161,7 @@ static int range_call(struct range_file *rf, struct hmm_range_call *call)
 	int ret = -ENOMEM;
 
 	call->ret = 0;
-	memset(&call->stale, 0,
-	       sizeof(*call) - offsetof(struct hmm_range_call, stale));
+	memset_startat(call, 0, stale);
 	if (!range_call_fits(call))
 		return -EINVAL;
 
@@ -1784,7 +1783,7 @@ static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 	struct device *dev;
 	int ret = 0;
 
-	memset(&cmd->ret, 0, sizeof(*cmd) - offsetof(struct hmm_range_dma, ret));
+	memset_startat(cmd, 0, ret);
 	if (!range_dma_fits(cmd))
 		return -EINVAL;
 	dev = range_dma.devices[cmd->device];
