@@ -1524,31 +1524,38 @@ static void hmm_test_dma_answers(struct hmm_dma_map *map, struct page *page)
 				   (pfn + ((i & ~1UL) ^ 6) + (i & 1));
 }
 
+/* The pages for a device that maps them two by two */
+static struct page *hmm_test_dma_begin(struct kunit *test, struct device **dev,
+				       struct hmm_dma_map *map)
+{
+	struct page *page;
+	int ret;
+
+	*dev = kunit_device_register(test, "hmm_kunit");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(*dev));
+	page = alloc_pages(GFP_KERNEL, DMA_ORDER);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	hmm_test_defer(test, hmm_test_free_dma_pages, page);
+	(*dev)->dma_mask = &(*dev)->coherent_dma_mask;
+	if (dma_set_mask_and_coherent(*dev, DMA_BIT_MASK(64)))
+		kunit_skip(test, "no DMA");
+	ret = hmm_dma_map_alloc(*dev, map, DMA_PAGES, 2 * PAGE_SIZE);
+	if (ret == -EOPNOTSUPP)
+		kunit_skip(test, "DMA is not coherent");
+	KUNIT_ASSERT_EQ(test, 0, ret);
+	return page;
+}
+
 /* S18: the index counts DMA entries, of two pages here */
 static void hmm_test_dma_entries(struct kunit *test)
 {
 	struct pci_p2pdma_map_state p2pdma = {};
 	struct hmm_dma_map map = {};
 	struct device *dev;
-	struct page *page;
 	dma_addr_t addr;
-	int ret;
 	size_t i;
 
-	dev = kunit_device_register(test, "hmm_kunit");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(dev));
-	page = alloc_pages(GFP_KERNEL, DMA_ORDER);
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	hmm_test_defer(test, hmm_test_free_dma_pages, page);
-	dev->dma_mask = &dev->coherent_dma_mask;
-	if (dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64)))
-		kunit_skip(test, "no DMA");
-	ret = hmm_dma_map_alloc(dev, &map, DMA_PAGES, 2 * PAGE_SIZE);
-	if (ret == -EOPNOTSUPP)
-		kunit_skip(test, "DMA is not coherent");
-	KUNIT_ASSERT_EQ(test, 0, ret);
-
-	hmm_test_dma_answers(&map, page);
+	hmm_test_dma_answers(&map, hmm_test_dma_begin(test, &dev, &map));
 	for (i = 0; i < DMA_PAGES / 2; i++) {
 		/* Mapped directly, a piece of memory has one address */
 		addr = dma_map_phys(dev, hmm_pfn_to_phys(map.pfn_list[2 * i]),
@@ -1566,6 +1573,33 @@ static void hmm_test_dma_entries(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, hmm_dma_unmap_pfn(dev, &map, i));
 		KUNIT_EXPECT_FALSE(test, hmm_dma_unmap_pfn(dev, &map, i));
 	}
+	hmm_dma_map_free(dev, &map);
+}
+
+/*
+ * Promise 4: DMA entries that begin amid a huge mapping. One that it maps as a
+ * whole is one piece, one that it ends in is not if another page follows.
+ */
+static void hmm_test_dma_amid_mapping(struct kunit *test)
+{
+	struct pci_p2pdma_map_state p2pdma = {};
+	struct hmm_dma_map map = {};
+	struct device *dev;
+	unsigned long of_eight;
+
+	of_eight = HMM_PFN_VALID |
+		   (unsigned long)DMA_ORDER << HMM_PFN_ORDER_SHIFT |
+		   page_to_pfn(hmm_test_dma_begin(test, &dev, &map));
+	map.pfn_list[0] = of_eight + 1;
+	map.pfn_list[1] = of_eight + 2;
+	map.pfn_list[2] = of_eight + DMA_PAGES - 1;
+	map.pfn_list[3] = of_eight;
+	KUNIT_EXPECT_NE(test, DMA_MAPPING_ERROR,
+			hmm_dma_map_pfn(dev, &map, 0, &p2pdma));
+	KUNIT_EXPECT_EQ(test, DMA_MAPPING_ERROR,
+			hmm_dma_map_pfn(dev, &map, 1, &p2pdma));
+	KUNIT_EXPECT_TRUE(test, hmm_dma_unmap_pfn(dev, &map, 0));
+	KUNIT_EXPECT_FALSE(test, hmm_dma_unmap_pfn(dev, &map, 1));
 	hmm_dma_map_free(dev, &map);
 }
 
@@ -1596,6 +1630,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_reaped),
 	KUNIT_CASE(hmm_test_dma_sizes),
 	KUNIT_CASE(hmm_test_dma_entries),
+	KUNIT_CASE(hmm_test_dma_amid_mapping),
 	{}
 };
 
