@@ -18,9 +18,10 @@ mkdir -p "$out/mm"
 "$here/check-kernel.sh"
 "$here/each-test.sh" -b >/dev/null
 cp "$build"/tree/mm/hmm.c "$build"/tree/mm/hmm_dma.c "$out/mm/"
-# Nothing inlined that need not be: each function is counted once, not in each copy
+# Nothing inlined that need not be: each function is counted once, not in each copy.
+# Two processors count at the same time.
 sed -i 's/^static __always_inline /static noinline /' "$out"/mm/*.c
-"$here/own-copy.sh" -f "-fprofile-arcs -ftest-coverage -fno-tree-loop-im -fno-inline" \
+"$here/own-copy.sh" -f "-fprofile-arcs -fprofile-update=atomic -ftest-coverage -fno-tree-loop-im -fno-inline" \
 	-o mm/tests/hmm_kunit.o "$out" mm/hmm.c mm/hmm_dma.c
 say "running the tests; their words go to ${out#"$top"/}/tests.log"
 "$here/vm.sh" -m "$guest_memory" -t 3600 -a "$guest_args kmemleak=off kunit.enable=1" -q "$guest_qemu" \
