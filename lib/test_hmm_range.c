@@ -164,27 +164,6 @@ static unsigned long range_arg(struct pt_regs *regs, unsigned int n)
 #endif
 }
 
-/* All of them, or none */
-static bool range_probe(struct kprobe *probes, unsigned int nr)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr; i++)
-		if (register_kprobe(&probes[i]))
-			break;
-	if (i == nr)
-		return true;
-	while (i--)
-		unregister_kprobe(&probes[i]);
-	return false;
-}
-
-static void range_unprobe(struct kprobe *probes, unsigned int nr)
-{
-	while (nr--)
-		unregister_kprobe(&probes[nr]);
-}
-
 #endif
 
 /* Counting what hmm_range_fault() calls, for one caller at a time */
@@ -226,18 +205,18 @@ static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
 }
 
 /* At work only when something is counted, as they take time */
-static struct kprobe range_probes[] = {
-	{
+static struct kprobe *range_probes[] = {
+	&(struct kprobe) {
 		.symbol_name = "handle_mm_fault",
 		.pre_handler = range_saw_fault,
 		.flags = KPROBE_FLAG_DISABLED,
 	},
-	{
+	&(struct kprobe) {
 		.symbol_name = "walk_page_range",
 		.pre_handler = range_saw_walk,
 		.flags = KPROBE_FLAG_DISABLED,
 	},
-	{
+	&(struct kprobe) {
 		.symbol_name = "walk_page_range_vma",
 		.pre_handler = range_saw_walk,
 		.flags = KPROBE_FLAG_DISABLED,
@@ -250,20 +229,21 @@ static void range_count_arm(bool arm)
 
 	for (i = 0; range_count.works && i < ARRAY_SIZE(range_probes); i++)
 		if (arm)
-			enable_kprobe(&range_probes[i]);
+			enable_kprobe(range_probes[i]);
 		else
-			disable_kprobe(&range_probes[i]);
+			disable_kprobe(range_probes[i]);
 }
 
 static void range_count_init(void)
 {
-	range_count.works = range_probe(range_probes, ARRAY_SIZE(range_probes));
+	range_count.works = !register_kprobes(range_probes,
+					      ARRAY_SIZE(range_probes));
 }
 
 static void range_count_exit(void)
 {
 	if (range_count.works)
-		range_unprobe(range_probes, ARRAY_SIZE(range_probes));
+		unregister_kprobes(range_probes, ARRAY_SIZE(range_probes));
 }
 
 #else /* !CONFIG_KPROBES */
@@ -338,7 +318,7 @@ static bool range_absent_find(void)
 			.symbol_name = callees[i],
 			.pre_handler = range_saw_absent,
 		};
-		if (range_probe(&range_absent_probe, 1))
+		if (!register_kprobe(&range_absent_probe))
 			return true;
 	}
 	return false;
@@ -348,7 +328,7 @@ static void range_absent_end(struct range_file *rf)
 {
 	mutex_lock(&range_absent_lock);
 	if (range_absent_file == rf) {
-		range_unprobe(&range_absent_probe, 1);
+		unregister_kprobe(&range_absent_probe);
 		irq_work_sync(&range_absent_work);
 		range_absent_file = NULL;
 	}
@@ -1476,42 +1456,35 @@ static int range_link_fails(void)
 	return -ENOMEM;
 }
 
-/* Counts a call for the device; the one at @fail_at fails instead */
-static int range_saw_iommu(struct pt_regs *regs, u32 *count, u32 fail_at)
+/* Counts a call for the device; the one at @fail_at, if any, fails instead */
+static int range_saw_iommu(struct pt_regs *regs, u32 *count, const u32 *fail_at)
 {
-	if (++*count != fail_at)
+	if (range_arg(regs, 0) !=
+	    (unsigned long)range_dma.devices[HMM_RANGE_DMA_IOVA])
+		return 0;
+	++*count;
+	if (!fail_at || *count != *fail_at)
 		return 0;
 	instruction_pointer_set(regs, (unsigned long)
 				dereference_function_descriptor(range_link_fails));
 	return 1;
 }
 
-static bool range_is_edu(struct pt_regs *regs)
-{
-	return range_arg(regs, 0) ==
-	       (unsigned long)range_dma.devices[HMM_RANGE_DMA_IOVA];
-}
-
 static int range_saw_link(struct kprobe *p, struct pt_regs *regs)
 {
-	struct hmm_range_dma *cmd = range_dma.cmd;
-
-	return range_is_edu(regs) ?
-		range_saw_iommu(regs, &cmd->maps, cmd->fail_at) : 0;
+	return range_saw_iommu(regs, &range_dma.cmd->maps,
+			       &range_dma.cmd->fail_at);
 }
 
 static int range_saw_unlink(struct kprobe *p, struct pt_regs *regs)
 {
-	return range_is_edu(regs) ?
-		range_saw_iommu(regs, &range_dma.cmd->unmaps, 0) : 0;
+	return range_saw_iommu(regs, &range_dma.cmd->unmaps, NULL);
 }
 
 static int range_saw_sync(struct kprobe *p, struct pt_regs *regs)
 {
-	struct hmm_range_dma *cmd = range_dma.cmd;
-
-	return range_is_edu(regs) ?
-		range_saw_iommu(regs, &cmd->syncs, cmd->fail_sync_at) : 0;
+	return range_saw_iommu(regs, &range_dma.cmd->syncs,
+			       &range_dma.cmd->fail_sync_at);
 }
 
 /* A probe with one of these is not optimized, and may change where it returns to */
@@ -1520,17 +1493,17 @@ static void range_saw_after(struct kprobe *p, struct pt_regs *regs,
 {
 }
 
-static struct kprobe range_iommu_probes[] = {
-	{
+static struct kprobe *range_iommu_probes[] = {
+	&(struct kprobe) {
 		.symbol_name = "dma_iova_link",
 		.pre_handler = range_saw_link,
 		.post_handler = range_saw_after,
 	},
-	{
+	&(struct kprobe) {
 		.symbol_name = "dma_iova_unlink",
 		.pre_handler = range_saw_unlink,
 	},
-	{
+	&(struct kprobe) {
 		.symbol_name = "dma_iova_sync",
 		.pre_handler = range_saw_sync,
 		.post_handler = range_saw_after,
@@ -1541,14 +1514,15 @@ static bool range_iommu_probed;
 
 static void range_iommu_init(void)
 {
-	range_iommu_probed = range_probe(range_iommu_probes,
-					 ARRAY_SIZE(range_iommu_probes));
+	range_iommu_probed = !register_kprobes(range_iommu_probes,
+					       ARRAY_SIZE(range_iommu_probes));
 }
 
 static void range_iommu_exit(void)
 {
 	if (range_iommu_probed)
-		range_unprobe(range_iommu_probes, ARRAY_SIZE(range_iommu_probes));
+		unregister_kprobes(range_iommu_probes,
+				   ARRAY_SIZE(range_iommu_probes));
 }
 
 #else
