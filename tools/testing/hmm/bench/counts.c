@@ -133,28 +133,15 @@ static void do_calls(void)
 
 /* Instructions: with QEMU's -icount shift=0, each takes a nanosecond */
 
-static void instructions(const char *row, char *p, unsigned long nr, uint64_t what)
-{
-	struct call *c = call_new(p, nr);
-	int round;
-
-	ask(c, what, 0);
-	for (round = 0; round < ROUNDS; round++) {
-		ask(c, what, 0);
-		result(row, round, (double)c->raw.ns / nr, "instr/page");
-	}
-	call_free(c);
-}
-
-/* The same where nothing is mapped before each call */
-static void fault_instructions(const char *row, char *p, unsigned long nr,
-			       uint64_t what)
+static void instructions(const char *row, char *p, unsigned long nr, uint64_t what,
+			 bool unmapped)
 {
 	struct call *c = call_new(p, nr);
 	int round;
 
 	for (round = -1; round < ROUNDS; round++) {
-		madvise(p, nr * PAGE, MADV_DONTNEED);
+		if (unmapped)
+			madvise(p, nr * PAGE, MADV_DONTNEED);
 		ask(c, what, 0);
 		if (round >= 0)
 			result(row, round, (double)c->raw.ns / nr, "instr/page");
@@ -167,12 +154,12 @@ static void do_fault_instructions(void)
 	char *p = must(map_anon(HUGE, false), "memory");
 	int fd = memfd_new(HUGE, 0);
 
-	fault_instructions("icount-fault-anon-w", p, HUGE_NR, ASK_WRITE);
+	instructions("icount-fault-anon-w", p, HUGE_NR, ASK_WRITE, true);
 	munmap(p, HUGE);
 	p = must(mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
 		 "memfd");
 	fill(p, HUGE);
-	fault_instructions("icount-fault-file-r", p, HUGE_NR, ASK_READ);
+	instructions("icount-fault-file-r", p, HUGE_NR, ASK_READ, true);
 	munmap(p, HUGE);
 	close(fd);
 }
@@ -183,15 +170,15 @@ static void do_instructions(void)
 
 	do_fault_instructions();
 	fill(p, HUGE);
-	instructions("icount-4k", p, HUGE_NR, ASK_NOTHING);
-	instructions("icount-4k-w", p, HUGE_NR, ASK_WRITE);
-	instructions("icount-one-page", p, 1, ASK_NOTHING);
+	instructions("icount-4k", p, HUGE_NR, ASK_NOTHING, false);
+	instructions("icount-4k-w", p, HUGE_NR, ASK_WRITE, false);
+	instructions("icount-one-page", p, 1, ASK_NOTHING, false);
 	madvise(p, HUGE, MADV_DONTNEED);
-	instructions("icount-hole", p, HUGE_NR, ASK_NOTHING);
+	instructions("icount-hole", p, HUGE_NR, ASK_NOTHING, false);
 	munmap(p, HUGE);
 	p = must(map_anon(HUGE, true), "huge pages");
 	fill(p, HUGE);
-	instructions("icount-thp", p, HUGE_NR, ASK_NOTHING);
+	instructions("icount-thp", p, HUGE_NR, ASK_NOTHING, false);
 	munmap(p, HUGE);
 }
 
