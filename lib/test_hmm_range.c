@@ -908,6 +908,25 @@ static void range_read_page(struct range_watch *watch,
 				   entry, data);
 }
 
+/*
+ * Time for others to take pages away.  Where only a fault marks a page young,
+ * what a migration leaves old cannot be read without one: let the CPU have it
+ * here, while there is no lock that invalidation needs.
+ */
+static void range_before_comparison(const struct hmm_range *range,
+				    unsigned long nr)
+{
+	unsigned long i;
+
+	usleep_range(10, 1000);
+	if (arch_has_hw_pte_young())
+		return;
+	for (i = 0; i < nr; i++)
+		if (range->hmm_pfns[i] & HMM_PFN_VALID)
+			fault_in_readable((void __user *)range->start +
+					  (i << PAGE_SHIFT), sizeof(u64));
+}
+
 /* What a device does: use the answers, while they are known to hold */
 static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 			 u64 *data, unsigned long nr)
@@ -915,9 +934,8 @@ static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 	unsigned long *entries = watch->range->hmm_pfns;
 	unsigned long i;
 
-	/* Time for others to take pages away */
 	if (call->flags & HMM_RANGE_COMPARE)
-		usleep_range(10, 1000);
+		range_before_comparison(watch->range, nr);
 	mutex_lock(&watch->lock);
 	call->stale = mmu_interval_read_retry(&watch->notifier,
 					      watch->range->notifier_seq);
