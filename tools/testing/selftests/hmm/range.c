@@ -681,14 +681,33 @@ TEST_F(hmm, S17_J7_special_pud)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 }
 
+/* Whether a child that says on @said that it calls now ends when it is killed */
+static bool ends_when_killed(pid_t pid, int said)
+{
+	int tries;
+	char c;
+
+	if (read(said, &c, 1) != 1)
+		return false;
+	usleep(200000);
+	kill(pid, SIGKILL);
+	for (tries = 0; tries < 300; tries++) {
+		if (waitpid(pid, NULL, WNOHANG))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 /* S19: a call that is invalidated for ever can be killed */
 TEST_F(hmm, S19_killed_amid_retries)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE, PROT_READ, PAGE);
-	int status, tries;
+	int said[2];
 	pid_t pid;
 
 	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, pipe(said));
 	self->c = call_new(p, 2);
 	/* Each page's fault unmaps the other: never are both there */
 	ASSERT_EQ(0, act(PRIVATE_A, HMM_RANGE_ACT_UNMAP, 0, 0));
@@ -696,16 +715,13 @@ TEST_F(hmm, S19_killed_amid_retries)
 	if (!pid) {
 		self->c->raw.flags = HMM_RANGE_UNLOCKED;
 		self->c->raw.timeout_ms = 60000;
-		call_ask(self->c, ASK_READ);
+		if (write(said[1], "", 1) == 1)
+			call_ask(self->c, ASK_READ);
 		_exit(0);
 	}
-	usleep(200000);
-	kill(pid, SIGKILL);
-	for (tries = 0; tries < 300 && !waitpid(pid, &status, WNOHANG); tries++)
-		usleep(10000);
-	EXPECT_GT(300, tries);
+	EXPECT_EQ(true, ends_when_killed(pid, said[0]));
 	act(PRIVATE_A, HMM_RANGE_ACT_NONE, 0, 0);
-	waitpid(pid, &status, 0);
+	waitpid(pid, NULL, 0);
 	ASSERT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_LAST, &self->c->raw));
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
@@ -720,7 +736,7 @@ static void *map_and_stop(void *arg)
 TEST_F(hmm, S19_killed_before_mmap_lock)
 {
 	uint32_t hold = HMM_RANGE_HOLD_MMAP;
-	int begin[2], status, tries;
+	int begin[2], said[2];
 	pthread_t thread;
 	pid_t pid;
 	char c = 0;
@@ -730,25 +746,25 @@ TEST_F(hmm, S19_killed_before_mmap_lock)
 	/* From here on a call takes the lock for nothing but its walk */
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
 	ASSERT_EQ(0, pipe(begin));
+	ASSERT_EQ(0, pipe(said));
 	pid = fork();
 	if (!pid) {
 		self->c->raw.flags = HMM_RANGE_OPENER | HMM_RANGE_UNLOCKED;
-		if (read(begin[0], &c, 1) == 1)
+		if (read(begin[0], &c, 1) == 1 && write(said[1], &c, 1) == 1)
 			call_ask(self->c, ASK_READ);
 		_exit(0);
 	}
+	/* A page fault of ours would wait for the lock as well */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_stop, NULL));
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
 	ASSERT_EQ(1, write(begin[1], &c, 1));
-	usleep(200000);
-	kill(pid, SIGKILL);
-	for (tries = 0; tries < 300 && !waitpid(pid, &status, WNOHANG); tries++)
-		usleep(10000);
-	EXPECT_GT(300, tries);
+	EXPECT_EQ(true, ends_when_killed(pid, said[0]));
 	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
 	pthread_join(thread, NULL);
-	waitpid(pid, &status, 0);
+	munlockall();
+	waitpid(pid, NULL, 0);
 	ASSERT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_LAST, &self->c->raw));
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
