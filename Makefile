@@ -4,7 +4,7 @@
 hmm := tools/testing/hmm
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort -u | \
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort -u | \
 		awk -F': *## *' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 run: ## RDMA on demand over this hmm_range_fault(), from a bare Debian

@@ -12,13 +12,15 @@ passed=0 failed=0 skipped=0
 ccache=$(command -v ccache >/dev/null && echo "ccache ") || true
 
 describe() { # MACHINE: sets arch, cross, options
-	options=()
+	options=() common=''
 	case $1 in
-	um | x86_64 | i386) arch=$1 cross='' ;;
-	arm | arm-lpae) arch=arm cross=arm-linux-gnueabihf- ;;
+	um | x86_64) arch=$1 cross='' ;;
+	# QEMU's own choice is without NX, which PAE page tables are not checked for
+	i386) arch=$1 cross='' common=bits32 options=(--qemu_args="-cpu core2duo,-lm,-syscall") ;;
+	arm | arm-lpae) arch=arm cross=arm-linux-gnueabihf- common=bits32 ;;
 	*) die "$1: there are um, x86_64, i386, arm and arm-lpae" ;;
 	esac
-	for name in "" $(printf '%s\n' "$arch" "$1" | uniq); do
+	for name in "" $(printf '%s\n' "$common" "$arch" "$1" | uniq); do
 		file=$here/kunit/${name:+$name.config}
 		[ ! -e "$file" ] || options+=(--kunitconfig "$file")
 	done
