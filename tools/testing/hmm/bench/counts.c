@@ -149,19 +149,39 @@ static void instructions(const char *row, char *p, unsigned long nr, uint64_t wh
 	call_free(c);
 }
 
+static void file_instructions(const char *row)
+{
+	int fd = memfd_new(HUGE, 0);
+	char *p = must(map_anon(HUGE, false), "memory");
+
+	/* In its place, which is aligned: or folios would be small */
+	must(mmap(p, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+	     "memfd");
+	fill(p, HUGE);
+	instructions(row, p, HUGE_NR, ASK_READ, true);
+	munmap(p, HUGE);
+	close(fd);
+}
+
+/* As most file systems cache today: folios of more than a page */
+static void large_instructions(void)
+{
+	const char *file = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled";
+
+	if (!write_file(file, "always"))
+		err(1, "%s", file);
+	file_instructions("icount-fault-large-r");
+	write_file(file, "never");
+}
+
 static void do_fault_instructions(void)
 {
 	char *p = must(map_anon(HUGE, false), "memory");
-	int fd = memfd_new(HUGE, 0);
 
 	instructions("icount-fault-anon-w", p, HUGE_NR, ASK_WRITE, true);
 	munmap(p, HUGE);
-	p = must(mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
-		 "memfd");
-	fill(p, HUGE);
-	instructions("icount-fault-file-r", p, HUGE_NR, ASK_READ, true);
-	munmap(p, HUGE);
-	close(fd);
+	file_instructions("icount-fault-file-r");
+	large_instructions();
 }
 
 static void do_instructions(void)
