@@ -32,6 +32,7 @@ kernel=$build/$name/vmlinux
 [ -x "$script" ] || die "$script: not there, or not to be executed"
 log=${log:-$build/$name/console.log}
 mkdir -p "$(dirname "$log")"
+: >"$log"
 
 job=$(mktemp -d "$build/vm.XXXXXX")
 trap 'rm -rf "$job"' EXIT
@@ -67,12 +68,12 @@ timeout --foreground -k 5 "$seconds" qemu-system-x86_64 \
 	${qemu_args[@]+"${qemu_args[@]}"} \
 	<>"$job/in" | cat || status=${PIPESTATUS[0]}
 
-if [ "$status" = 124 ] || [ "$status" = 137 ]; then
+if grep -aE "$splat" "$log" | head -5 | grep . >&2; then
+	die "$name: the kernel complains; see $log"
+elif [ "$status" = 124 ] || [ "$status" = 137 ]; then
 	die "$name: stopped after $seconds s; see $log"
 elif [ "$status" != 0 ]; then
 	die "$name: QEMU ended with $status; see $log"
-elif grep -aE "$splat" "$log" | head -5 | grep . >&2; then
-	die "$name: the kernel complains; see $log"
 elif [ ! -s "$job/status" ]; then
 	tail -3 "$log" >&2
 	die "$name: the guest ended early; see $log"
