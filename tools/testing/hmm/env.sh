@@ -40,6 +40,9 @@ guest_args="memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 
 guest_qemu="-device intel-iommu -device edu \
 -object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar"
 
+# QEMU's own choice is without NX, of which DEBUG_VM warns wherever PAE is on
+i386_cpu=core2duo,-lm,-syscall
+
 case $top in
 *[[:space:]:,\'\"\\]*) die "$top: move the repository to a path without blanks, colons, commas and quotes" ;;
 esac

@@ -15,8 +15,7 @@ describe() { # MACHINE: sets arch, cross, options
 	options=() common=''
 	case $1 in
 	um | x86_64) arch=$1 cross='' ;;
-	# QEMU's own choice is without NX, which PAE page tables are not checked for
-	i386) arch=$1 cross='' common=bits32 options=(--qemu_args="-cpu core2duo,-lm,-syscall") ;;
+	i386) arch=$1 cross='' common=bits32 options=(--qemu_args="-cpu $i386_cpu") ;;
 	arm | arm-lpae) arch=arm cross=arm-linux-gnueabihf- common=bits32 ;;
 	*) die "$1: there are um, x86_64, i386, arm and arm-lpae" ;;
 	esac
