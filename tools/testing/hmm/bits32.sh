@@ -14,8 +14,11 @@ set -euo pipefail
 seconds=600
 passed=0 failed=0 skipped=0
 
-add() { # PASSED FAILED SKIPPED
-	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+add() { # LINE: "N passed, N failed, N skipped"
+	[[ $1 =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]] ||
+		die "$machine: no count, but: $1"
+	passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+	skipped=$((skipped + BASH_REMATCH[3]))
 }
 
 describe() { # MACHINE: sets arch, cross, libc, emulator, image, console, options and programs
@@ -32,7 +35,7 @@ describe() { # MACHINE: sets arch, cross, libc, emulator, image, console, option
 	i386)
 		arch=i386 cross=i686-linux-gnu- libc=libc6-dev-i386-cross
 		emulator=qemu-system-i386 image=arch/x86/boot/bzImage console=ttyS0
-		options+=(-cpu "core2duo,-lm,-syscall")
+		options+=(-cpu "$i386_cpu")
 		# Devices of ARM's virt need cache maintenance, and hmm_dma refuses those
 		programs+=(dma)
 		;;
@@ -70,36 +73,23 @@ guest() { # MACHINE LOG
 		</dev/null
 }
 
-# What the programs counted; one that did not end is a failure
-totals() { # LOG
-	awk -v nr=${#programs[@]} '
-	{ sub(/\r$/, "") }
-	/^# Totals:/ { gsub(/[a-z]+:/, ""); p += $3 + $5 + $6; f += $4 + $8; s += $7; counted++ }
-	/^not ok/ && !/# SKIP/ { bad++ }
-	END { if (counted < nr) f += nr - counted; print p + 0, f + 0, s + 0 }' "$1"
-}
-
 selftests() { # MACHINE
-	local log=$build/bits32/$1.log sums
+	local log=$build/bits32/$1.log status=0 count
 
 	say "$1: selftests"
-	guest "$1" "$log" || { say "$1: QEMU ended with $?"; add 0 1 0; }
-	read -ra sums < <(totals "$log")
-	grep -aE '^not ok|ended with [^0]' "$log" | head -20 || true
-	if grep -aE "$splat" "$log" | head -5; then
+	guest "$1" "$log" || { status=$?; say "$1: QEMU ended with $status"; }
+	if grep -aE "$splat" "$log" | head -5 | grep .; then
 		say "$1: the kernel complains; see $log"
-		add 0 1 0
+		status=1
 	fi
-	add "${sums[@]}"
+	grep -aE '^not ok' "$log" | head -20 || true
+	count=(awk -v nr="${#programs[@]}" -v status="$status" -f "$here/count-tap.awk")
+	add "$("${count[@]}" "$log" | tail -1)"
 }
 
 kunit() { # MACHINE
-	local counts
-
-	counts=$("$here/kunit.sh" "$1" | tee >(cat >&2) | tail -1) || true
-	[[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]] ||
-		die "$1: KUnit ended without a count"
-	add "${BASH_REMATCH[@]:1:3}"
+	say "$1: KUnit"
+	add "$("$here/kunit.sh" "$1" | tee >(cat >&2) | tail -1)"
 }
 
 [ $# -gt 0 ] || die "usage: bits32.sh arm|arm-lpae|i386..."
