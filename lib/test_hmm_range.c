@@ -1652,9 +1652,10 @@ static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
 	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
 	size_t i, k;
 
-	for (i = 0; cmd->at_once == 2 && i < cmd->nr / per; i += 2)
-		hmm_dma_map_pfn(dev, map, i, &p2pdma);
-	if (cmd->at_once)
+	if (cmd->at_once == HMM_RANGE_REST_AT_ONCE)
+		for (i = 0; i < cmd->nr / per; i += 2)
+			hmm_dma_map_pfn(dev, map, i, &p2pdma);
+	if (cmd->at_once != HMM_RANGE_NONE_AT_ONCE)
 		cmd->ret_at_once = hmm_dma_map_range(dev, map, 0, cmd->nr / per,
 						     &p2pdma);
 	for (i = 0; i < cmd->nr / per; i++) {
@@ -1781,7 +1782,7 @@ static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 	dev = range_dma.devices[cmd->device];
 	if (!dev || (cmd->p2p && !range_dma.provider))
 		return -ENODEV;
-	if (cmd->at_once && !hmm_dma_map_range)
+	if (cmd->at_once != HMM_RANGE_NONE_AT_ONCE && !hmm_dma_map_range)
 		return -EOPNOTSUPP;
 
 	mutex_lock(&range_dma.lock);

@@ -188,8 +188,7 @@ struct hmm_range_migrate {
  * @fail_at: that mapping, or link to the IOMMU, is to fail, 1 for the first; 0
  *	for none
  * @fail_sync_at: that sync of the IOMMU is to fail
- * @at_once: begin with hmm_dma_map_range() over all entries; 2 for every other of
- *	them to be mapped by itself before
+ * @at_once: HMM_RANGE_*_AT_ONCE: whether to begin with hmm_dma_map_range()
  * @p2p: HMM_RANGE_P2P_*: how the device gets at memory of a PCI device
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
  * @ret_at_once: out: what hmm_dma_map_range() returned
@@ -239,6 +238,11 @@ struct hmm_range_dma {
 /* One that needs no mapping, and reaches 4 GiB */
 #define HMM_RANGE_DMA_NARROW	4
 #define HMM_RANGE_DMA_DEVICES	5
+
+/* Entry by entry; all by one call; every other by itself, then all by one call */
+#define HMM_RANGE_NONE_AT_ONCE	0
+#define HMM_RANGE_ALL_AT_ONCE	1
+#define HMM_RANGE_REST_AT_ONCE	2
 
 /* As Linux finds, which knows no way between the devices of QEMU; or not at all */
 #define HMM_RANGE_P2P_ASK	0
@@ -315,7 +319,7 @@ struct hmm_range_act {
 /* Take the memory away, bringing home what it holds; give it memory again */
 #define HMM_RANGE_REMOVE	_IO('h', 0x6a)
 #define HMM_RANGE_ADD		_IOW('h', 0x6b, __u32)
-/* -ENODEV where there is no such device, -EOPNOTSUPP if @at_once is unknown */
+/* -ENODEV where there is no such device, -EOPNOTSUPP without hmm_dma_map_range() */
 #define HMM_RANGE_DMA		_IOWR('h', 0x6c, struct hmm_range_dma)
 
 /* What a mapping is made of: kind * HMM_RANGE_MAP_BYTES + offset in it */

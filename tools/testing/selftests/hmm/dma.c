@@ -160,7 +160,7 @@ TEST_F(dma, S18_each_entry_leads_to_its_memory)
 	do {								\
 		int __ret;						\
 									\
-		(d)->cmd.at_once = (d)->cmd.at_once ?: 1;		\
+		(d)->cmd.at_once = (d)->cmd.at_once ?: HMM_RANGE_ALL_AT_ONCE; \
 		__ret = dma(&(d)->cmd);					\
 		NEED(__ret != -EOPNOTSUPP, "needs hmm_dma_map_range()"); \
 		ASSERT_EQ(0, __ret);					\
@@ -186,7 +186,7 @@ TEST_F(dma, S18_the_rest_at_once)
 {
 	struct dma *d = &self->d;
 
-	d->cmd.at_once = 2;
+	d->cmd.at_once = HMM_RANGE_REST_AT_ONCE;
 	MAP_AT_ONCE(d);
 	EXPECT_EQ(0, d->cmd.ret_at_once);
 	EXPECT_EQ(d->cmd.nr, read_right(d));
@@ -247,10 +247,10 @@ TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
 
 	NEED(fail_allocation(0), "needs CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
 	EXPECT_LT(0, fail_each(d));
-	d->cmd.at_once = 1;
+	d->cmd.at_once = HMM_RANGE_ALL_AT_ONCE;
 	if (dma(&d->cmd) != -EOPNOTSUPP)
 		EXPECT_LT(0, fail_each(d));
-	d->cmd.at_once = 0;
+	d->cmd.at_once = HMM_RANGE_NONE_AT_ONCE;
 	ASSERT_EQ(0, dma(&d->cmd));
 	EXPECT_EQ(d->cmd.nr, read_right(d));
 }
@@ -390,12 +390,12 @@ FIXTURE_VARIANT(iommu)
 		.fail_sync_at = _fail_sync_at,				\
 	}
 
-REFUSAL(link_of_one, 0, 3, 0);
-REFUSAL(sync_of_one, 0, 0, 3);
-REFUSAL(link_at_once, 1, 3, 0);
-REFUSAL(first_link_at_once, 1, 1, 0);
-REFUSAL(sync_at_once, 1, 0, 1);
-REFUSAL(second_sync_at_once, 1, 0, 2);
+REFUSAL(link_of_one, HMM_RANGE_NONE_AT_ONCE, 3, 0);
+REFUSAL(sync_of_one, HMM_RANGE_NONE_AT_ONCE, 0, 3);
+REFUSAL(link_at_once, HMM_RANGE_ALL_AT_ONCE, 3, 0);
+REFUSAL(first_link_at_once, HMM_RANGE_ALL_AT_ONCE, 1, 0);
+REFUSAL(sync_at_once, HMM_RANGE_ALL_AT_ONCE, 0, 1);
+REFUSAL(second_sync_at_once, HMM_RANGE_ALL_AT_ONCE, 0, 2);
 
 #define HOLE	5
 
@@ -465,7 +465,7 @@ TEST_F(dma, entries_that_are_not_valid)
 	EXPECT_EQ(0, wrong);
 	EXPECT_EQ(d->nr / 2, d->cmd.unmapped);
 
-	d->cmd.at_once = 1;
+	d->cmd.at_once = HMM_RANGE_ALL_AT_ONCE;
 	if (dma(&d->cmd) != -EOPNOTSUPP) {
 		EXPECT_EQ(0, d->cmd.ret_at_once);
 		EXPECT_EQ(d->nr / 2, d->cmd.unmapped);
@@ -495,7 +495,7 @@ TEST_F(hmm, S18_one_mapping_fails)
 	EXPECT_EQ(0, d.cmd.wrong);
 
 	/* The same at once: what comes before is mapped, and the error told */
-	d.cmd.at_once = 1;
+	d.cmd.at_once = HMM_RANGE_ALL_AT_ONCE;
 	if (dma(&d.cmd) != -EOPNOTSUPP)
 		EXPECT_GT(0, d.cmd.ret_at_once);
 }
