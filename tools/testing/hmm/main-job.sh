@@ -109,17 +109,18 @@ vmstat() {
 # watch CLIENT SERVER: until both are gone; sets pinned, the most that the client
 # had pinned, in kB. Fails when one outlives the other by 30 s, or both live for 300.
 watch() {
-	local now both=yes end=$((SECONDS + 300))
+	local name kb both=yes end=$((SECONDS + 300))
 
 	pinned=0
 	while [ -e "/proc/$1" ] || [ -e "/proc/$2" ]; do
-		now=$(awk '/^VmPin:/ { print $2 }' "/proc/$1/status" 2>/dev/null) || true
-		[ "${now:-0}" -le "$pinned" ] || pinned=$now
+		while read -r name kb _; do
+			[ "$name" != VmPin: ] || [ "$kb" -le "$pinned" ] || pinned=$kb
+		done 2>/dev/null <"/proc/$1/status" || true
 		if [ $both = yes ] && ! { [ -e "/proc/$1" ] && [ -e "/proc/$2" ]; }; then
 			both=no end=$((SECONDS + 30))
 		fi
 		[ $SECONDS -lt $end ] || return 1
-		sleep 0.05
+		sleep 0.02
 	done
 }
 
@@ -157,10 +158,11 @@ run_pingpong() {
 
 	# shellcheck disable=SC2206 # one option or none
 	args+=(${3:-})
-	ibv_rc_pingpong "${args[@]}" >"$work/server" 2>&1 &
+	# They poll: not nice, they would keep the processors from who watches them
+	nice ibv_rc_pingpong "${args[@]}" >"$work/server" 2>&1 &
 	server=$!
 	wait_for_server
-	ibv_rc_pingpong "${args[@]}" 127.0.0.1 >"$work/client" 2>&1 &
+	nice ibv_rc_pingpong "${args[@]}" 127.0.0.1 >"$work/client" 2>&1 &
 	client=$!
 	if ! watch $client $server; then
 		show_stuck $client $server
