@@ -109,18 +109,20 @@ vmstat() {
 # watch CLIENT SERVER: until both are gone; sets pinned, the most that the client
 # had pinned, in kB. Fails when one outlives the other by 30 s, or both live for 300.
 watch() {
-	local name kb both=yes end=$((SECONDS + 300))
+	local name kb end=$((SECONDS + 300))
 
 	pinned=0
-	while [ -e "/proc/$1" ] || [ -e "/proc/$2" ]; do
+	while [ -e "/proc/$1" ] && [ -e "/proc/$2" ]; do
 		while read -r name kb _; do
 			[ "$name" != VmPin: ] || [ "$kb" -le "$pinned" ] || pinned=$kb
 		done 2>/dev/null <"/proc/$1/status" || true
-		if [ $both = yes ] && ! { [ -e "/proc/$1" ] && [ -e "/proc/$2" ]; }; then
-			both=no end=$((SECONDS + 30))
-		fi
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.02
+	done
+	end=$((SECONDS + 30))
+	while [ -e "/proc/$1" ] || [ -e "/proc/$2" ]; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.2
 	done
 }
 
