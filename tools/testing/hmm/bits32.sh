@@ -15,7 +15,7 @@ seconds=600
 passed=0 failed=0 skipped=0
 
 add() { # LINE: "N passed, N failed, N skipped"
-	[[ $1 =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]] ||
+	[[ $1 =~ $counts ]] ||
 		die "$machine: no count, but: $1"
 	passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
 	skipped=$((skipped + BASH_REMATCH[3]))
@@ -74,7 +74,7 @@ guest() { # MACHINE LOG
 }
 
 selftests() { # MACHINE
-	local log=$build/bits32/$1.log status=0 count
+	local log=$build/bits32/$1.log status=0
 
 	say "$1: selftests"
 	guest "$1" "$log" || { status=$?; say "$1: QEMU ended with $status"; }
@@ -83,8 +83,8 @@ selftests() { # MACHINE
 		status=1
 	fi
 	grep -aE '^not ok' "$log" | head -20 || true
-	count=(awk -v nr="${#programs[@]}" -v status="$status" -f "$here/count-tap.awk")
-	add "$("${count[@]}" "$log" | tail -1)"
+	add "$(awk -v nr="${#programs[@]}" -v status="$status" \
+		-f "$here/count-tap.awk" "$log" | tee >(cat >&2) | tail -1)"
 }
 
 kunit() { # MACHINE

@@ -10,7 +10,6 @@ set -euo pipefail
 
 logs=$top/build/log
 passed=0 failed=0 skipped=0
-counts='^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$'
 
 selected() { # [NAME]...
 	local suite name

@@ -33,6 +33,9 @@ locked() {
 # What no run of a guest may leave in its log
 splat='Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|bad unlock|held lock freed|KASAN:|UBSAN:|KCSAN:|kmemleak: [0-9]+ new|cut here|leaked percpu|sleeping function|scheduling while atomic|Out of memory'
 
+# The last line of what counts tests
+counts='^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$'
+
 # The guest of the selftests: the 128 MiB are the coherent devices' memory
 coherent=0x108000000
 guest_memory=5G
