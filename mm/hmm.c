@@ -4,7 +4,8 @@
  *
  * The file reads as the data flows: a page table entry is looked at as a leaf,
  * a leaf and a request make an answer or a need, the walk answers until it comes
- * to a need, one fault serves it, and the walk goes on where it stood.
+ * to a need, one fault serves it, and the walk goes on where it stood. If that
+ * fault has called the notifier, the rest is faulted without being answered.
  */
 #include <linux/hmm-dma.h>
 #include <linux/hmm.h>
@@ -19,6 +20,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/unroll.h>
+#include <linux/userfaultfd_k.h>
 #include <linux/util_macros.h>
 #include <linux/vmstat.h>
 
@@ -44,7 +46,12 @@
  * 9. Device private memory is answered to its owner only. To others it is like
  *    swapped out memory: absent, and brought home when asked for.
  * 10. The bits HMM_PFN_DMA_MAPPED, HMM_PFN_P2PDMA and HMM_PFN_P2PDMA_BUS are the
- *     driver's: they stay as they are, and what a notifier clears stays cleared.
+ *     driver's: they stay as they are, and what another thread sets or clears
+ *     meanwhile stays set or cleared.
+ * 11. A call whose own faults call the notifier serves all pages that are asked
+ *     for before it gives up or starts over, which it does once for that.
+ * 12. HMM_PFN_WRITE is answered for dirty entries only, so the memory is written
+ *     back or swapped out after the device has written to it.
  */
 
 #define HMM_PFN_REQ	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
@@ -60,7 +67,10 @@ enum hmm_stop {
  * @range: what the caller wants
  * @each: requests differ from page to page
  * @request: of every page, unless @each
- * @next: the first page without an answer; all before have one
+ * @next: the page to be looked at next; all before it are as asked
+ * @answers_end: pages from here on get no answer: a fault of this call has called
+ *	the notifier. The end of the range as long as none has.
+ * @shared: other threads may change sticky bits of entries meanwhile
  * @need: the request of the page at @next that its entry does not meet
  * @vma: of the page at @next; valid with @need
  * @pmdp: entry of the page table in which @next was found to be needed, or NULL.
@@ -68,17 +78,23 @@ enum hmm_stop {
  *	but a PMD table goes only with all that is mapped through it.
  * @table_end: end of the part of the range that this page table maps
  * @fault_flags: for handle_mm_fault()
+ * @faulted: page of the last fault; the end of the range before the first
+ * @tries: how many faults that page has had in a row
  */
 struct hmm_walk {
 	struct hmm_range	*range;
 	bool			each;
 	unsigned long		request;
 	unsigned long		next;
+	unsigned long		answers_end;
+	bool			shared;
 	unsigned long		need;
 	struct vm_area_struct	*vma;
 	pmd_t			*pmdp;
 	unsigned long		table_end;
 	unsigned int		fault_flags;
+	unsigned long		faulted;
+	unsigned int		tries;
 };
 
 /* Requests and entries of hmm_pfns */
@@ -105,16 +121,17 @@ static unsigned long *hmm_entry(const struct hmm_range *range,
 }
 
 /*
- * How one entry changes; @old is what was read from it before.  A notifier may
- * clear sticky bits meanwhile, so they are not taken from there.
+ * How one entry changes: all but its sticky bits. These mean something only where
+ * memory is mapped for DMA. Elsewhere nobody else writes to the entry, and it may
+ * be uninitialised, so no branch depends on what is in it.
  */
 static __always_inline void hmm_set_entry(unsigned long *entry,
-					  unsigned long old, unsigned long value)
+					  unsigned long value, bool shared)
 {
-	if (likely(!(old & HMM_PFN_STICKY)))
-		WRITE_ONCE(*entry, value);
-	else if ((old & ~HMM_PFN_STICKY) != value)
+	if (shared)
 		set_mask_bits(entry, ~HMM_PFN_STICKY, value);
+	else
+		WRITE_ONCE(*entry, (READ_ONCE(*entry) & HMM_PFN_STICKY) | value);
 }
 
 /* Page table entries, at whatever level */
@@ -122,7 +139,7 @@ static __always_inline void hmm_set_entry(unsigned long *entry,
 /**
  * struct hmm_leaf - what a page table entry means to a device
  * @answer: of the first page in question: flags, order and pfn
- * @error: why a page cannot be had, where @answer is HMM_PFN_ERROR
+ * @refused: a request that @answer does not meet fails with -EFAULT
  *
  * This is what becomes of each kind of entry. A dash is what never comes at that
  * level. R and W stand for HMM_PFN_VALID without and with HMM_PFN_WRITE.
@@ -130,29 +147,39 @@ static __always_inline void hmm_set_entry(unsigned long *entry,
  *	entry				at		answer	if asked for more
  *	----------------------------	-------------	------	-----------------
  *	none				all		0	fault
- *	present, writable		all		W
+ *	present, writable and dirty	all		W
+ *	present, writable and clean	all		R	fault, which dirties it
  *	present, read-only		all		R	fault
  *	zero page, huge zero page	PTE, PMD	R	fault
- *	protnone, in a VM_READ VMA	PTE, PMD, tlb	0	fault
+ *	protnone, a NUMA hint		PTE, PMD	R	fault
+ *	protnone, VM_UFFD_RWP		PTE, PMD, tlb	0	fault
  *	special				PTE, PMD, PUD	error	-EFAULT
  *	swap				PTE		0	fault
  *	migration			PTE, PMD, tlb	0	fault, which waits
  *	device private, own		PTE, PMD	R or W	fault, to system memory
  *	device private, other's		PTE, PMD	0	fault, to system memory
  *	device exclusive		PTE		0	fault, to system memory
- *	hwpoison			PTE, tlb	error	-EHWPOISON
- *	marker, poison			PTE, tlb	error	-EHWPOISON
- *	marker, guard			PTE		error	-EFAULT
+ *	hwpoison			PTE, tlb	0	-EFAULT
+ *	marker, poison			PTE, tlb	0	-EFAULT
+ *	marker, guard			PTE		0	-EFAULT
  *	marker, uffd-wp			PTE, tlb	0	fault
  *	pfn out of reach (32 bit)	all		error	-EFAULT
  *	no VMA, or not for devices	-		error	-EFAULT
  *
  * tlb is hugetlb, whose entries are PTEs of any size. A fault for writing is
- * -EPERM where the VMA does not allow it.
+ * -EPERM where the VMA does not allow it. A shadow stack is read-only to devices:
+ * ordinary stores are refused to the CPU as well.
+ *
+ * Poison and guard regions are answered 0, not HMM_PFN_ERROR: drivers that look
+ * ahead with a snapshot give up more than the page at HMM_PFN_ERROR.
+ *
+ * NUMA hints are for the CPU. The page is where the entry says until the notifier
+ * has been called. But userfaultfd wants to hear of each access to what it has made
+ * protnone.
  */
 struct hmm_leaf {
 	unsigned long answer;
-	int error;
+	bool refused;
 };
 
 static __always_inline struct hmm_leaf hmm_leaf_none(void)
@@ -160,9 +187,9 @@ static __always_inline struct hmm_leaf hmm_leaf_none(void)
 	return (struct hmm_leaf) { };
 }
 
-static struct hmm_leaf hmm_leaf_error(int error)
+static struct hmm_leaf hmm_leaf_refused(unsigned long answer)
 {
-	return (struct hmm_leaf) { .answer = HMM_PFN_ERROR, .error = error };
+	return (struct hmm_leaf) { .answer = answer, .refused = true };
 }
 
 /*
@@ -176,15 +203,44 @@ static __always_inline struct hmm_leaf hmm_leaf_page(unsigned long pfn,
 						     bool write)
 {
 	if (!IS_ENABLED(CONFIG_64BIT) && (pfn & HMM_PFN_FLAGS))
-		return hmm_leaf_error(-EFAULT);
+		return hmm_leaf_refused(HMM_PFN_ERROR);
 	return (struct hmm_leaf) {
 		.answer = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0) |
 			  (unsigned long)order << HMM_PFN_ORDER_SHIFT | pfn,
 	};
 }
 
+/*
+ * Which VMAs devices get anything of. One that cannot be read is taken for one that
+ * cannot be written, either: no architecture that HMM is for can have that.
+ */
+static bool hmm_vma_is_for_devices(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & VM_READ) &&
+	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && !vma_is_secretmem(vma);
+}
+
+/* Return addresses are not for devices to write */
+static bool hmm_vma_is_writable(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & (VM_WRITE | VM_SHADOW_STACK)) == VM_WRITE;
+}
+
+/*
+ * A VMA whose PTEs do not tell everything: special ones have no bit for that,
+ * writable ones are writable by shadow stack instructions, or protnone ones are no
+ * NUMA hints.
+ */
+static bool hmm_vma_is_odd(struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & VM_SHADOW_STACK) || userfaultfd_rwp(vma) ||
+	       (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) &&
+		(vma->vm_flags & VM_MIXEDMAP));
+}
+
 /* Entries that are not present; @pfn_offset leads from its first page to ours */
 static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
+				       struct vm_area_struct *vma,
 				       softleaf_t entry, unsigned int order,
 				       unsigned long pfn_offset)
 {
@@ -196,53 +252,51 @@ static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
 					  hw->range->dev_private_owner))
 			return hmm_leaf_none();
 		return hmm_leaf_page(softleaf_to_pfn(entry) + pfn_offset, order,
-				     softleaf_is_device_private_write(entry));
+				     softleaf_is_device_private_write(entry) &&
+				     hmm_vma_is_writable(vma));
 	case SOFTLEAF_HWPOISON:
-		return hmm_leaf_error(-EHWPOISON);
+		return hmm_leaf_refused(0);
 	case SOFTLEAF_MARKER:
-		if (softleaf_is_guard_marker(entry))
-			return hmm_leaf_error(-EFAULT);
-		if (softleaf_is_poison_marker(entry))
-			return hmm_leaf_error(-EHWPOISON);
+		if (softleaf_is_guard_marker(entry) ||
+		    softleaf_is_poison_marker(entry))
+			return hmm_leaf_refused(0);
 		return hmm_leaf_none();
 	default:
 		return hmm_leaf_none();
 	}
 }
 
-/*
- * Where PTEs have a special bit, that bit clears nearly all of them at once;
- * elsewhere only a VM_MIXEDMAP can hold any.
- */
-static __always_inline bool hmm_maybe_special(bool mixed, pte_t pte)
+/* Without a special bit, vm_normal_page() has to tell */
+static __always_inline bool hmm_pte_special(pte_t pte)
 {
-	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) ? pte_special(pte) : mixed;
+	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) && pte_special(pte);
 }
 
-static noinline struct hmm_leaf hmm_leaf_odd_pte(const struct hmm_walk *hw,
-						 struct vm_area_struct *vma,
-						 unsigned long addr, pte_t pte)
+static noinline struct hmm_leaf hmm_leaf_pte_slow(const struct hmm_walk *hw,
+						  struct vm_area_struct *vma,
+						  unsigned long addr, pte_t pte)
 {
 	if (!pte_present(pte))
-		return hmm_leaf_absent(hw, softleaf_from_pte(pte), 0, 0);
-	if (pte_protnone(pte))
+		return hmm_leaf_absent(hw, vma, softleaf_from_pte(pte), 0, 0);
+	if (pte_protnone(pte) && userfaultfd_rwp(vma))
 		return hmm_leaf_none();
 	if (!is_zero_pfn(pte_pfn(pte)) && !vm_normal_page(vma, addr, pte))
-		return hmm_leaf_error(-EFAULT);
-	return hmm_leaf_page(pte_pfn(pte), 0, pte_write(pte));
+		return hmm_leaf_refused(HMM_PFN_ERROR);
+	return hmm_leaf_page(pte_pfn(pte), 0, pte_write(pte) && pte_dirty(pte) &&
+			     hmm_vma_is_writable(vma));
 }
 
 static __always_inline struct hmm_leaf hmm_leaf_pte(const struct hmm_walk *hw,
 						    struct vm_area_struct *vma,
-						    bool mixed,
+						    bool odd,
 						    unsigned long addr, pte_t pte)
 {
-	if (likely(pte_present(pte) && !pte_protnone(pte) &&
-		   !hmm_maybe_special(mixed, pte)))
-		return hmm_leaf_page(pte_pfn(pte), 0, pte_write(pte));
+	if (likely(pte_present(pte) && !hmm_pte_special(pte) && !odd))
+		return hmm_leaf_page(pte_pfn(pte), 0,
+				     pte_write(pte) && pte_dirty(pte));
 	if (pte_none(pte))
 		return hmm_leaf_none();
-	return hmm_leaf_odd_pte(hw, vma, addr, pte);
+	return hmm_leaf_pte_slow(hw, vma, addr, pte);
 }
 
 static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
@@ -253,11 +307,11 @@ static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
 	unsigned long offset = (addr & ~huge_page_mask(h)) >> PAGE_SHIFT;
 
 	if (!pte_present(pte))
-		return hmm_leaf_absent(hw, softleaf_from_pte(pte), 0, 0);
-	if (pte_protnone(pte))
+		return hmm_leaf_absent(hw, vma, softleaf_from_pte(pte), 0, 0);
+	if (pte_protnone(pte) && userfaultfd_rwp(vma))
 		return hmm_leaf_none();
 	return hmm_leaf_page(pte_pfn(pte) + offset, huge_page_order(h),
-			     pte_write(pte));
+			     pte_write(pte) && pte_dirty(pte));
 }
 
 /*
@@ -272,12 +326,13 @@ static struct hmm_leaf hmm_leaf_pmd(struct vm_area_struct *vma,
 {
 	unsigned long offset = (addr & ~PMD_MASK) >> PAGE_SHIFT;
 
-	if (pmd_protnone(pmd))
+	if (pmd_protnone(pmd) && userfaultfd_rwp(vma))
 		return hmm_leaf_none();
 	if (!is_huge_zero_pmd(pmd) && !vm_normal_page_pmd(vma, addr, pmd))
-		return hmm_leaf_error(-EFAULT);
+		return hmm_leaf_refused(HMM_PFN_ERROR);
 	return hmm_leaf_page(pmd_pfn(pmd) + offset, PMD_SHIFT - PAGE_SHIFT,
-			     pmd_write(pmd));
+			     pmd_write(pmd) && pmd_dirty(pmd) &&
+			     hmm_vma_is_writable(vma));
 }
 
 static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
@@ -286,9 +341,9 @@ static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
 	unsigned long offset = (addr & ~PUD_MASK) >> PAGE_SHIFT;
 
 	if (!vm_normal_page_pud(vma, addr, pud))
-		return hmm_leaf_error(-EFAULT);
+		return hmm_leaf_refused(HMM_PFN_ERROR);
 	return hmm_leaf_page(pud_pfn(pud) + offset, PUD_SHIFT - PAGE_SHIFT,
-			     pud_write(pud));
+			     pud_write(pud) && pud_dirty(pud));
 }
 
 /* Requests and leaves make answers, needs and errors */
@@ -301,19 +356,25 @@ static unsigned long hmm_request_at(const struct hmm_walk *hw,
 	return hmm_request(hw->range, READ_ONCE(*hmm_entry(hw->range, addr)));
 }
 
+/* Whether the walk still answers, at @addr, or only looks for what to fault */
+static bool hmm_is_answering(const struct hmm_walk *hw, unsigned long addr)
+{
+	return addr < hw->answers_end;
+}
+
 /*
  * What is to be done about the page at @addr, whose @leaf does not meet what is
  * asked of it.  This is where the walk stops.
  */
-static int hmm_unmet(struct hmm_walk *hw, struct vm_area_struct *vma,
-		     unsigned long addr, struct hmm_leaf leaf)
+static int hmm_missing(struct hmm_walk *hw, struct vm_area_struct *vma,
+		       unsigned long addr, struct hmm_leaf leaf)
 {
 	unsigned long request = hmm_request_at(hw, addr);
 
 	hw->next = addr;
-	if (leaf.error)
-		return leaf.error;
-	if ((request & HMM_PFN_REQ_WRITE) && !(vma->vm_flags & VM_WRITE))
+	if (leaf.refused)
+		return -EFAULT;
+	if ((request & HMM_PFN_REQ_WRITE) && !hmm_vma_is_writable(vma))
 		return -EPERM;
 	hw->need = request;
 	hw->vma = vma;
@@ -322,63 +383,37 @@ static int hmm_unmet(struct hmm_walk *hw, struct vm_area_struct *vma,
 
 #define HMM_BLOCK	8
 
-static unsigned long hmm_block_bits(const unsigned long *entry)
-{
-	unsigned long bits = 0;
-	int i;
-
-	unrolled_full
-	for (i = 0; i < HMM_BLOCK; i++)
-		bits |= READ_ONCE(entry[i]);
-	return bits;
-}
-
-static __always_inline void hmm_set_block(unsigned long *entry,
-					  unsigned long value,
-					  const unsigned long step)
-{
-	int i;
-
-	unrolled_full
-	for (i = 0; i < HMM_BLOCK; i++)
-		WRITE_ONCE(entry[i], value + i * step);
-}
-
 /* @step is a constant, or stores wait for sums */
 static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
 					 unsigned long answer,
-					 const unsigned long step)
+					 const unsigned long step, bool shared)
 {
-	unsigned long old;
+	int i;
 
-	for (; nr >= HMM_BLOCK; nr -= HMM_BLOCK) {
-		old = hmm_block_bits(entry);
-		if (old & HMM_PFN_STICKY)
-			break;
-		if (old | answer)
-			hmm_set_block(entry, answer, step);
+	for (; nr >= HMM_BLOCK && !shared; nr -= HMM_BLOCK) {
+		unrolled_full
+		for (i = 0; i < HMM_BLOCK; i++)
+			hmm_set_entry(entry + i, answer + i * step, false);
 		entry += HMM_BLOCK;
 		answer += HMM_BLOCK * step;
 	}
 	for (; nr; nr--, entry++, answer += step)
-		hmm_set_entry(entry, READ_ONCE(*entry), answer);
+		hmm_set_entry(entry, answer, shared);
 }
 
-/*
- * Writes answers to all pages of one leaf, of which @answer is the first's: by
- * blocks, up to one with a sticky bit.  A block of zeroes that is to be zero, as
- * in a new array over a hole, is left alone.
- */
+/* Writes answers to all pages of one leaf, of which @answer is the first's */
 static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 		       unsigned long end, unsigned long answer)
 {
 	unsigned long *entry = hmm_entry(hw->range, addr);
 	unsigned long nr = (end - addr) >> PAGE_SHIFT;
 
+	if (!hmm_is_answering(hw, addr))
+		return;
 	if (answer & HMM_PFN_VALID)
-		__hmm_answer(entry, nr, answer, 1);
+		__hmm_answer(entry, nr, answer, 1, hw->shared);
 	else
-		__hmm_answer(entry, nr, answer, 0);
+		__hmm_answer(entry, nr, answer, 0, hw->shared);
 }
 
 /*
@@ -396,7 +431,7 @@ static void hmm_answer_before(struct hmm_walk *hw, unsigned long addr,
 }
 
 /* The first page whose request @answer does not meet, or @end */
-static unsigned long hmm_find_unmet(const struct hmm_walk *hw,
+static unsigned long hmm_find_missing(const struct hmm_walk *hw,
 				    unsigned long addr, unsigned long end,
 				    unsigned long answer)
 {
@@ -407,17 +442,17 @@ static unsigned long hmm_find_unmet(const struct hmm_walk *hw,
 	return addr;
 }
 
-/* Long walks stop here, with no lock but mmap_lock held */
-static int hmm_breathe(void)
+/* Called with no lock but mmap_lock held, between parts of a long walk and faults */
+static int hmm_cond_resched(void)
 {
 	cond_resched();
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* The same for the parts of a walk; there is nothing to rest from at the first */
-static int hmm_breathe_at(const struct hmm_walk *hw, unsigned long addr)
+/* The same for the parts of a walk, of which the first has taken no time yet */
+static int hmm_cond_resched_at(const struct hmm_walk *hw, unsigned long addr)
 {
-	return addr == hw->range->start ? 0 : hmm_breathe();
+	return addr == hw->range->start ? 0 : hmm_cond_resched();
 }
 
 /* All pages from @addr to @end are of one @leaf, or hole */
@@ -425,21 +460,21 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned long end,
 			 struct hmm_leaf leaf)
 {
-	unsigned long next, unmet;
+	unsigned long next, missing;
 	int ret;
 
-	if (leaf.answer & HMM_PFN_VALID)
+	if ((leaf.answer & HMM_PFN_VALID) && hmm_is_answering(hw, addr))
 		hmm_answer_before(hw, addr, leaf.answer);
 
 	for (; addr < end; addr = next) {
-		ret = hmm_breathe_at(hw, addr);
+		ret = hmm_cond_resched_at(hw, addr);
 		if (ret)
 			return ret;
 		next = pmd_addr_end(addr, end);
-		unmet = hmm_find_unmet(hw, addr, next, leaf.answer);
-		hmm_answer(hw, addr, unmet, leaf.answer);
-		if (unmet < next)
-			return hmm_unmet(hw, vma, unmet, leaf);
+		missing = hmm_find_missing(hw, addr, next, leaf.answer);
+		hmm_answer(hw, addr, missing, leaf.answer);
+		if (missing < next)
+			return hmm_missing(hw, vma, missing, leaf);
 		hw->next = next;
 		if (leaf.answer & HMM_PFN_VALID)
 			leaf.answer += (next - addr) >> PAGE_SHIFT;
@@ -449,7 +484,7 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 
 /*
  * Answers pages of one page table.  Neither it nor what it maps is locked: what
- * changes meanwhile is called to the notifier.  @each and @mixed are constants, so
+ * changes meanwhile is called to the notifier.  @each and @slow are constants, so
  * that a walk whose requests are all alike does not read them, and one of plain
  * memory does not ask for more.
  */
@@ -457,21 +492,22 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 					    struct vm_area_struct *vma,
 					    pte_t *ptep, unsigned long addr,
 					    unsigned long end, const bool each,
-					    const bool mixed)
+					    const bool slow)
 {
+	const bool odd = slow && hmm_vma_is_odd(vma);
+	const bool answering = !slow || hmm_is_answering(hw, addr);
 	unsigned long *entry = hmm_entry(hw->range, addr);
-	unsigned long old, request = hw->request;
+	unsigned long request = hw->request;
 	struct hmm_leaf leaf;
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++, entry++) {
-		leaf = hmm_leaf_pte(hw, vma, mixed, addr,
-				    ptep_get_lockless(ptep));
-		old = READ_ONCE(*entry);
+		leaf = hmm_leaf_pte(hw, vma, odd, addr, ptep_get_lockless(ptep));
 		if (each)
-			request = hmm_request(hw->range, old);
+			request = hmm_request(hw->range, READ_ONCE(*entry));
 		if (unlikely(request & ~leaf.answer))
-			return hmm_unmet(hw, vma, addr, leaf);
-		hmm_set_entry(entry, old, leaf.answer);
+			return hmm_missing(hw, vma, addr, leaf);
+		if (answering)
+			hmm_set_entry(entry, leaf.answer, slow && hw->shared);
 	}
 	hw->next = end;
 	return 0;
@@ -480,8 +516,7 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 			  pte_t *ptep, unsigned long addr, unsigned long end)
 {
-	if (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) &&
-	    (vma->vm_flags & VM_MIXEDMAP))
+	if (hw->shared || !hmm_is_answering(hw, addr) || hmm_vma_is_odd(vma))
 		return __hmm_walk_table(hw, vma, ptep, addr, end, true, true);
 	if (hw->each)
 		return __hmm_walk_table(hw, vma, ptep, addr, end, true, false);
@@ -496,7 +531,7 @@ static int hmm_pte_hole(unsigned long addr, unsigned long end, int depth,
 {
 	return hmm_walk_leaf(walk->private, walk->vma, addr, end,
 			     walk->vma ? hmm_leaf_none() :
-					 hmm_leaf_error(-EFAULT));
+					 hmm_leaf_refused(HMM_PFN_ERROR));
 }
 
 /* A PUD that is not none: a huge one has to be taken as it is, or it is split */
@@ -523,7 +558,8 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);
 	if (!pmd_none(pmd) && !pmd_present(pmd))
-		leaf = hmm_leaf_absent(walk->private, softleaf_from_pmd(pmd),
+		leaf = hmm_leaf_absent(walk->private, walk->vma,
+				       softleaf_from_pmd(pmd),
 				       PMD_SHIFT - PAGE_SHIFT,
 				       (addr & ~PMD_MASK) >> PAGE_SHIFT);
 	else if (pmd_trans_huge(pmd))
@@ -544,7 +580,7 @@ static int hmm_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	pte_t *ptep;
 	int ret;
 
-	ret = hmm_breathe_at(hw, addr);
+	ret = hmm_cond_resched_at(hw, addr);
 	if (ret)
 		return ret;
 	ptep = pte_offset_map(pmdp, addr);
@@ -576,16 +612,6 @@ static int hmm_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 			     hmm_leaf_hugetlb(hw, vma, addr, pte));
 }
 
-/*
- * One that cannot be read is taken for one that cannot be written, either: no
- * architecture that HMM is for can have that.
- */
-static bool hmm_vma_is_for_devices(struct vm_area_struct *vma)
-{
-	return (vma->vm_flags & VM_READ) &&
-	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && !vma_is_secretmem(vma);
-}
-
 /* A VMA, before any of its entries */
 static int hmm_test_walk(unsigned long addr, unsigned long end,
 			 struct mm_walk *walk)
@@ -595,7 +621,7 @@ static int hmm_test_walk(unsigned long addr, unsigned long end,
 	if (hmm_vma_is_for_devices(walk->vma))
 		return 0;
 	ret = hmm_walk_leaf(walk->private, walk->vma, addr, end,
-			    hmm_leaf_error(-EFAULT));
+			    hmm_leaf_refused(HMM_PFN_ERROR));
 	return ret ?: 1;
 }
 
@@ -661,6 +687,29 @@ static int hmm_walk(struct hmm_walk *hw)
 	return hmm_walk_range(hw);
 }
 
+static bool hmm_is_invalidated(const struct hmm_walk *hw)
+{
+	return mmu_interval_check_retry(hw->range->notifier,
+					hw->range->notifier_seq);
+}
+
+/* A page may have to come home, lose a NUMA hint, be copied and be dirtied */
+#define HMM_MAX_TRIES	4
+
+/*
+ * Whether the page at hw->next is to be left to the next call.  While pages are
+ * answered, who takes one away again ends the call. Once they are not, it would go
+ * unnoticed.
+ */
+static bool hmm_gives_up_page(struct hmm_walk *hw)
+{
+	if (hw->faulted != hw->next) {
+		hw->faulted = hw->next;
+		hw->tries = 0;
+	}
+	return hw->tries++ >= HMM_MAX_TRIES && !hmm_is_answering(hw, hw->next);
+}
+
 /* Serves the need of the page at hw->next: 0, HMM_STOP_UNLOCKED or an error */
 static int hmm_fault(struct hmm_walk *hw)
 {
@@ -682,35 +731,57 @@ static int hmm_fault(struct hmm_walk *hw)
 	if (fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
 		return HMM_STOP_UNLOCKED;
 	if (fault & VM_FAULT_ERROR)
-		return vm_fault_to_errno(fault, FOLL_HWPOISON);
+		return vm_fault_to_errno(fault, 0);
 	return 0;
+}
+
+/*
+ * Copying a page or bringing one home calls the notifier. A call that gave up then
+ * would come to one page more each time, so it faults what else is asked for, but
+ * answers no more.
+ */
+static int hmm_fault_or_give_up(struct hmm_walk *hw)
+{
+	bool answering = hmm_is_answering(hw, hw->next);
+	int ret;
+
+	if (answering && hmm_is_invalidated(hw))
+		return -EBUSY;
+	if (hmm_gives_up_page(hw)) {
+		hw->next += PAGE_SIZE;
+		return 0;
+	}
+	ret = hmm_fault(hw);
+	if (answering && hmm_is_invalidated(hw))
+		hw->answers_end = hw->next;
+	return ret;
 }
 
 /*
  * Answers and faults until all pages are answered.  Each fault is followed by a
  * look at what it mapped, as that may be more than one page.
  *
- * Return: 0, HMM_STOP_UNLOCKED or an error; hw->next is then the first page that
- * has no answer.
+ * Return: 0, HMM_STOP_UNLOCKED or an error; hw->next and hw->answers_end then say
+ * what has an answer.
  */
 static int hmm_walk_and_fault(struct hmm_walk *hw)
 {
-	struct hmm_range *range = hw->range;
 	int ret;
 
+	if (hmm_is_answering(hw, hw->next) && hmm_is_invalidated(hw))
+		return -EBUSY;
 	do {
-		if (mmu_interval_check_retry(range->notifier,
-					     range->notifier_seq))
-			return -EBUSY;
 		ret = hmm_walk(hw);
 		if (ret != HMM_STOP_NEED)
-			return ret;
-		ret = hmm_breathe();
-		if (ret)
-			return ret;
-		ret = hmm_fault(hw);
+			break;
+		ret = hmm_cond_resched() ?: hmm_fault_or_give_up(hw);
 	} while (!ret);
-	return ret;
+
+	/* An error of a page is for the call that has answered those before it */
+	if (hw->answers_end == hw->range->end || ret == HMM_STOP_UNLOCKED ||
+	    ret == -EINTR)
+		return ret;
+	return -EBUSY;
 }
 
 /* Entry points */
@@ -736,7 +807,10 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
 		.each = hmm_asks_each(range),
 		.request = hmm_request(range, 0),
 		.next = range->start,
+		.answers_end = range->end,
+		.shared = hmm_dma_in_use(),
 		.fault_flags = FAULT_FLAG_REMOTE | fault_flags,
+		.faulted = range->end,
 	};
 }
 
@@ -756,8 +830,9 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
  * mmu_interval_set_seq(), and uses the answers if mmu_interval_read_retry() is
  * false; else it begins anew.
  *
- * A driver whose device writes to a page marks it dirty itself, see
- * Documentation/mm/hmm.rst.
+ * What a device writes to a page answered with HMM_PFN_WRITE is not lost, though
+ * the driver does not mark it dirty: the CPU's entry is dirty already, and whoever
+ * cleans it calls the notifier.
  *
  * Context: Process context. The caller holds the mmap_lock of the mm for reading
  * or writing, and a reference that keeps the mm's users from going to 0. The lock
@@ -771,13 +846,14 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
  *   with a warning, it has no notifier or no array, or mmap_lock is not held.
  *   A mistake of the driver: nothing was touched.
  * * -EBUSY: the notifier was called. Call again with a new sequence, after
- *   mmap_lock was dropped.
+ *   mmap_lock was dropped. If page faults of the call itself did that, by copying
+ *   a page or bringing one home, all pages asked for have been faulted by then, and
+ *   the next call is not cut short for that.
  * * -EFAULT: a page was asked for that no device can have: no VMA, one that
  *   cannot be read or is VM_IO or VM_PFNMAP, secret memory, a special mapping, a
- *   guard region, or the fault failed. Fail the access; asking again is no use.
+ *   guard region, memory that is broken or said to be, or the fault failed. Fail
+ *   the access; asking again is no use.
  * * -EPERM: writing was asked for, and the VMA does not allow it. Fail the access.
- * * -EHWPOISON: a page was asked for whose memory is broken, or said to be by
- *   userfaultfd. Fail the access.
  * * -ENOMEM: the fault found no memory.
  * * -EINTR: the caller is being killed. Give up.
  */
@@ -789,6 +865,8 @@ int hmm_range_fault(struct hmm_range *range)
 	if (!hmm_range_is_sane(range) ||
 	    WARN_ON_ONCE(!rwsem_is_locked(&range->notifier->mm->mmap_lock)))
 		return -EINVAL;
+	/* With lockdep also that it is locked by us */
+	mmap_assert_locked(range->notifier->mm);
 
 	hw = hmm_walk_begin(range, 0);
 	ret = hmm_walk_and_fault(&hw);
@@ -808,7 +886,7 @@ static int hmm_attempt(struct hmm_walk *hw)
 	struct mm_struct *mm = hw->range->notifier->mm;
 	int ret;
 
-	ret = hmm_breathe() ?: mmap_read_lock_killable(mm);
+	ret = hmm_cond_resched() ?: mmap_read_lock_killable(mm);
 	if (ret)
 		return ret;
 	hw->pmdp = NULL;
@@ -818,27 +896,36 @@ static int hmm_attempt(struct hmm_walk *hw)
 	return ret;
 }
 
-/* Gives the caller's entries back, all but sticky bits, and begins anew */
+/*
+ * Takes the answers back and begins anew.  @inputs is what the caller had in the
+ * entries, or NULL if requests are not read from there.
+ */
 static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
 {
 	struct hmm_range *range = hw->range;
-	unsigned long addr, *entry = range->hmm_pfns;
+	unsigned long *entry = range->hmm_pfns;
+	unsigned long *end = hmm_entry(range, min(hw->next, hw->answers_end));
 
-	for (addr = range->start; addr < hw->next; addr += PAGE_SIZE) {
-		hmm_set_entry(entry, READ_ONCE(*entry),
-			      *inputs++ & ~HMM_PFN_STICKY);
-		entry++;
-	}
+	for (; entry < end; entry++)
+		hmm_set_entry(entry, inputs ? *inputs++ & ~HMM_PFN_STICKY : 0,
+			      hw->shared);
 	hw->next = range->start;
+	hw->answers_end = range->end;
 }
 
-/* Attempts until one succeeds, fails, or retries have taken @timeout jiffies */
+/*
+ * Attempts until one succeeds, fails, or others have called the notifier for
+ * @timeout jiffies.  After its own faults have, an attempt has nothing left to fault
+ * but what was taken away meanwhile: two of these are free, and no more, as it cannot
+ * tell whether others called the notifier during a fault.
+ */
 static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 			unsigned long timeout)
 {
 	struct hmm_range *range = hw->range;
 	unsigned long since, spent = 0;
-	bool again = false;
+	unsigned int free = 2;
+	bool counts = false;
 	int ret;
 
 	for (;;) {
@@ -848,12 +935,13 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 			since = jiffies;
 		if (ret != -EBUSY)
 			return ret;
-		/* The first attempt was no retry */
-		if (again)
+		if (counts)
 			spent += jiffies - since;
-		again = true;
 		if (timeout && spent >= timeout)
 			return ret;
+		counts = hw->answers_end == range->end || !free;
+		if (!counts)
+			free--;
 		hmm_start_over(hw, inputs);
 	}
 }
@@ -861,15 +949,16 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 /**
  * hmm_range_fault_unlocked_timeout() - hmm_range_fault() that takes mmap_lock
  * @range: what is asked for, and where the answers go
- * @timeout: how long to retry after the notifier was called, in jiffies; 0 to
- *	retry until it succeeds, fails, or the caller is killed
+ * @timeout: how long to retry after others have called the notifier, in jiffies;
+ *	0 to retry until it succeeds, fails, or the caller is killed
  *
  * Does what hmm_range_fault() does, and retries with a new @range->notifier_seq
  * when the notifier was called meanwhile. A fault may drop mmap_lock; the call
  * then goes on where it stood if the notifier was not called.
  *
  * Only retries count for @timeout: not the first attempt, nor what led to a fault
- * that dropped mmap_lock.
+ * that dropped mmap_lock, nor the two attempts at most that follow on page faults
+ * of the call itself having called the notifier.
  *
  * Context: Process context. The caller holds neither the mmap_lock of the mm nor
  * a lock that its notifier takes, but a reference that keeps the mm's users from
@@ -882,24 +971,29 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
  * * -ENOMEM: also if there is no memory for a copy of @range->hmm_pfns, with which
  *   to start over. Nothing was touched.
  * * -EFAULT: also if the mm is being reaped by the OOM killer.
+ *
+ * If @range->pfn_flags_mask does not let entries count as requests, no copy of them
+ * is made. After an error, some from the page that failed on may then be 0 instead
+ * of what the caller put there, namely those that an earlier attempt had answered.
  */
 int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 				     unsigned long timeout)
 {
+	unsigned long *inputs = NULL;
 	struct hmm_walk hw;
-	unsigned long *inputs;
 	int ret;
 
 	if (!hmm_range_is_sane(range))
 		return -EINVAL;
-	inputs = kvmemdup(range->hmm_pfns,
-			  ((range->end - range->start) >> PAGE_SHIFT) *
-			  sizeof(*inputs), GFP_KERNEL | __GFP_NOWARN);
-	if (!inputs)
-		return -ENOMEM;
-
 	hw = hmm_walk_begin(range,
 			    FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE);
+	if (hw.each) {
+		inputs = kvmemdup(range->hmm_pfns,
+				  ((range->end - range->start) >> PAGE_SHIFT) *
+				  sizeof(*inputs), GFP_KERNEL | __GFP_NOWARN);
+		if (!inputs)
+			return -ENOMEM;
+	}
 	ret = hmm_attempts(&hw, inputs, timeout);
 	kvfree(inputs);
 	return ret;

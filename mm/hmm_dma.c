@@ -15,6 +15,9 @@
 #include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
 
+/* Regions that there are: hmm_range_fault() takes care of sticky bits if any */
+atomic_t hmm_dma_maps = ATOMIC_INIT(0);
+
 static void hmm_dma_set(unsigned long *entry, unsigned long bits)
 {
 	set_mask_bits(entry, 0, bits);
@@ -68,6 +71,7 @@ int hmm_dma_map_alloc(struct device *dev, struct hmm_dma_map *map,
 				 GFP_KERNEL | __GFP_NOWARN);
 	if (!map->pfn_list)
 		return -ENOMEM;
+	atomic_inc(&hmm_dma_maps);
 	if (dma_iova_try_alloc(dev, &map->state, 0, size) ||
 	    !dma_need_unmap(dev))
 		return 0;
@@ -95,6 +99,8 @@ void hmm_dma_map_free(struct device *dev, struct hmm_dma_map *map)
 {
 	if (dma_use_iova(&map->state))
 		dma_iova_free(dev, &map->state);
+	if (map->pfn_list)
+		atomic_dec(&hmm_dma_maps);
 	kvfree(map->pfn_list);
 	kvfree(map->dma_list);
 	*map = (struct hmm_dma_map) { };

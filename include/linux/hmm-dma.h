@@ -7,6 +7,7 @@
 #ifndef LINUX_HMM_DMA_H
 #define LINUX_HMM_DMA_H
 
+#include <linux/atomic.h>
 #include <linux/dma-mapping.h>
 
 struct pci_p2pdma_map_state;
@@ -46,6 +47,15 @@ static inline unsigned long *hmm_dma_pfn(const struct hmm_dma_map *map,
 	return &map->pfn_list[idx * (map->dma_entry_size >> PAGE_SHIFT)];
 }
 
+/* private: for hmm_range_fault() */
+extern atomic_t hmm_dma_maps;
+
+static inline bool hmm_dma_in_use(void)
+{
+	return atomic_read(&hmm_dma_maps);
+}
+
+/* public: */
 int hmm_dma_map_alloc(struct device *dev, struct hmm_dma_map *map,
 		      size_t nr_entries, size_t dma_entry_size);
 void hmm_dma_map_free(struct device *dev, struct hmm_dma_map *map);

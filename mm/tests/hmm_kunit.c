@@ -17,6 +17,7 @@
 #include <linux/fs.h>
 #include <linux/hmm-dma.h>
 #include <linux/hmm.h>
+#include <linux/hrtimer.h>
 #include <linux/huge_mm.h>
 #include <linux/hugetlb.h>
 #include <linux/leafops.h>
@@ -426,6 +427,19 @@ static void hmm_test_expect_untouched(struct hmm_test *t, unsigned long page,
 		EXPECT_ENTRY(t, page, LITTER);
 }
 
+/* Writable, by ordinary stores, and dirty */
+static bool hmm_test_may_write(struct hmm_test *t, unsigned long page, pte_t pte)
+{
+	struct vm_area_struct *vma;
+	bool plain;
+
+	mmap_read_lock(t->mm);
+	vma = vma_lookup(t->mm, hmm_test_addr(t, page));
+	plain = vma && !(vma->vm_flags & VM_SHADOW_STACK);
+	mmap_read_unlock(t->mm);
+	return plain && pte_write(pte) && pte_dirty(pte);
+}
+
 /* Of a page that the page table maps: what it says, bit for bit */
 static void hmm_test_expect_mapped(struct hmm_test *t, unsigned long page)
 {
@@ -433,7 +447,8 @@ static void hmm_test_expect_mapped(struct hmm_test *t, unsigned long page)
 
 	KUNIT_ASSERT_TRUE_MSG(t->test, pte_present(pte), "page %lu", page);
 	EXPECT_ENTRY(t, page, HMM_PFN_VALID | pte_pfn(pte) |
-			      (pte_write(pte) ? HMM_PFN_WRITE : 0));
+			      (hmm_test_may_write(t, page, pte) ?
+			       HMM_PFN_WRITE : 0));
 }
 
 static unsigned long hmm_test_resident(struct hmm_test *t)
@@ -619,6 +634,41 @@ static bool prepare_protnone(struct hmm_test *t, unsigned long page)
 	return true;
 }
 
+/* As reclaim, writeback or a read fault of swap leave it */
+static bool prepare_clean(struct hmm_test *t, unsigned long page)
+{
+	prepare_written(t, page);
+	hmm_test_set_pte(t, page, pte_mkclean(hmm_test_pte(t, page)));
+	return pte_write(hmm_test_pte(t, page));
+}
+
+static void hmm_test_add_vm_flags(struct hmm_test *t, unsigned long page,
+				  vm_flags_t flags)
+{
+	mmap_write_lock(t->mm);
+	vm_flags_set(vma_lookup(t->mm, hmm_test_addr(t, page)), flags);
+	mmap_write_unlock(t->mm);
+}
+
+static bool prepare_shadow_stack_hole(struct hmm_test *t, unsigned long page)
+{
+	if (VM_SHADOW_STACK == VM_NONE)
+		return false;
+	hmm_test_map(t, page, 1, RW);
+	hmm_test_add_vm_flags(t, page, VM_SHADOW_STACK);
+	return true;
+}
+
+/* Written as any memory, and so writable */
+static bool prepare_shadow_stack(struct hmm_test *t, unsigned long page)
+{
+	if (VM_SHADOW_STACK == VM_NONE)
+		return false;
+	prepare_written(t, page);
+	hmm_test_add_vm_flags(t, page, VM_SHADOW_STACK);
+	return true;
+}
+
 /* A pfn whose upper bits are where flags and order are */
 static bool prepare_far(struct hmm_test *t, unsigned long page)
 {
@@ -747,11 +797,18 @@ static const struct hmm_kind hmm_kinds[] = {
 	  { 0, WANT_WRITE }, { 0, WANT_WRITE }, { 0, WANT_WRITE } },
 	{ "beyond end of file", prepare_beyond_eof, NULL,
 	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
-	{ "guard region (J5 S10)", prepare_guard, NULL, NEVER },
-	{ "poison marker (J5 S10)", prepare_poison, cleanup_pte,
-	  { 0, WANT_ERROR }, { -EHWPOISON }, { -EHWPOISON } },
-	{ "protnone (J8 S16)", prepare_protnone, NULL,
-	  { 0, WANT_NOTHING }, { 0, WANT_VALID }, { 0, WANT_WRITE } },
+	{ "guard region (J5)", prepare_guard, NULL,
+	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
+	{ "poison marker (J5)", prepare_poison, cleanup_pte,
+	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
+	{ "NUMA hint (J8 S16 S37)", prepare_protnone, NULL,
+	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
+	{ "clean, writable (S30)", prepare_clean, NULL,
+	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
+	{ "shadow stack (S35)", prepare_shadow_stack, NULL,
+	  { 0, WANT_READ }, { 0, WANT_READ }, { -EPERM } },
+	{ "shadow stack, hole (S35)", prepare_shadow_stack_hole, NULL,
+	  { 0, WANT_NOTHING }, { 0, WANT_READ }, { -EPERM } },
 	{ "pfn out of reach of 32 bit", prepare_far, cleanup_pte, NEVER },
 	{ "mixed map, page", prepare_device_page, NULL,
 	  { 0, WANT_WRITE }, { 0, WANT_WRITE }, { 0, WANT_WRITE } },
@@ -761,7 +818,7 @@ static const struct hmm_kind hmm_kinds[] = {
 	{ "fault finds no memory", prepare_oom, NULL,
 	  { 0, WANT_NOTHING }, { -ENOMEM }, { -ENOMEM } },
 	{ "fault finds broken memory", prepare_hwpoison, NULL,
-	  { 0, WANT_NOTHING }, { -EHWPOISON }, { -EHWPOISON } },
+	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
 	{ "VM_PFNMAP (J7)", prepare_pfnmap, NULL, NEVER },
 	{ "VM_IO (J7)", prepare_io, NULL, NEVER },
 };
@@ -1194,7 +1251,7 @@ static vm_fault_t hmm_test_serve_changing(struct hmm_test *t,
 	return VM_FAULT_NOPAGE;
 }
 
-/* J15: invalidated amid a call, with answers before and inputs behind */
+/* J15: invalidated by a fault of the call, with answers before and inputs behind */
 static void hmm_test_busy_amid(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1202,10 +1259,186 @@ static void hmm_test_busy_amid(struct kunit *test)
 	hmm_test_map(t, 0, 4, RW);
 	hmm_test_map_device(t, 2, hmm_test_serve_changing);
 	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_ask_all(t, 0, 4, REQ_READ));
-	KUNIT_EXPECT_EQ(test, 1, t->faults);
 	hmm_test_expect_mapped(t, 0);
 	hmm_test_expect_mapped(t, 1);
 	hmm_test_expect_untouched(t, 2, 2);
+	/* A page that does not get there does not keep others from being served */
+	KUNIT_EXPECT_GT(test, t->faults, 1);
+	KUNIT_EXPECT_LT(test, t->faults, 10);
+	KUNIT_EXPECT_TRUE(test, pte_present(hmm_test_pte(t, 3)));
+}
+
+/* Somebody else takes a page away while a page is faulted that others have cut short */
+static vm_fault_t hmm_test_serve_changing_once(struct hmm_test *t,
+					       struct vm_fault *vmf)
+{
+	if (t->faults == 1)
+		hmm_test_change(t);
+	return hmm_test_serve_page(t, vmf);
+}
+
+/*
+ * S31, promise 11: a call whose own faults call the notifier serves what is asked
+ * for, and nothing else, before it gives up, which it does once.
+ */
+struct hmm_own {
+	const char *name;
+	void (*prepare)(struct hmm_test *t, unsigned long nr);
+};
+
+static void prepare_own_zero(struct hmm_test *t, unsigned long nr)
+{
+	unsigned long i;
+
+	hmm_test_map(t, 0, nr, RW);
+	for (i = 0; i < nr; i++)
+		hmm_test_read(t, i);
+}
+
+static void prepare_own_fork(struct hmm_test *t, unsigned long nr)
+{
+	unsigned long i;
+
+	hmm_test_map(t, 0, nr, RW);
+	for (i = 0; i < nr; i++)
+		hmm_test_write(t, i);
+	hmm_test_fork(t);
+}
+
+static void prepare_own_file(struct hmm_test *t, unsigned long nr)
+{
+	unsigned long i;
+
+	hmm_test_map_file(t, hmm_test_shmem(t, nr), 0, nr, RW, MAP_PRIVATE);
+	for (i = 0; i < nr; i++)
+		hmm_test_read(t, i);
+}
+
+/* Every other page is a hole, then one that is written, then one that is read */
+static void prepare_own_mixed(struct hmm_test *t, unsigned long nr)
+{
+	unsigned long i;
+
+	hmm_test_map(t, 0, nr, RW);
+	for (i = 0; i < nr; i++)
+		if (i % 3 == 1)
+			hmm_test_read(t, i);
+		else if (i % 3 == 2)
+			hmm_test_write(t, i);
+}
+
+static const struct hmm_own hmm_owns[] = {
+	{ "zero pages", prepare_own_zero },
+	{ "after fork", prepare_own_fork },
+	{ "private file", prepare_own_file },
+	{ "zero pages, holes and others", prepare_own_mixed },
+};
+
+static void hmm_own_describe(const struct hmm_own *own, char *desc)
+{
+	strscpy(desc, own->name, KUNIT_PARAM_DESC_SIZE);
+}
+KUNIT_ARRAY_PARAM(hmm_own, hmm_owns, hmm_own_describe);
+
+#define OWN_PAGES	(AREA_PAGES - 100)
+
+static void hmm_test_own_all(struct kunit *test)
+{
+	const struct hmm_own *own = test->param_value;
+	struct hmm_test *t = test->priv;
+	unsigned long i;
+
+	own->prepare(t, OWN_PAGES);
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_ask_all(t, 0, OWN_PAGES, REQ_WRITE));
+	for (i = 0; i < OWN_PAGES; i++)
+		KUNIT_ASSERT_TRUE_MSG(test, pte_write(hmm_test_pte(t, i)),
+				      "page %lu", i);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask_all(t, 0, OWN_PAGES, REQ_WRITE));
+	for (i = 0; i < OWN_PAGES; i++)
+		hmm_test_expect_mapped(t, i);
+}
+
+static void hmm_test_own_unlocked(struct kunit *test)
+{
+	const struct hmm_own *own = test->param_value;
+	struct hmm_test *t = test->priv;
+	unsigned long i, seq, faults;
+
+	own->prepare(t, OWN_PAGES);
+	hmm_test_reset(t);
+	t->range.default_flags = REQ_WRITE;
+	seq = mmu_interval_read_begin(&t->notifier);
+	faults = hmm_test_fault_count();
+	/* One jiffy: what the call itself does to the notifier is not counted */
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask_unlocked(t, 0, OWN_PAGES, 1));
+	KUNIT_EXPECT_NE(test, seq, t->range.notifier_seq);
+	KUNIT_EXPECT_LE(test, hmm_test_fault_count() - faults, OWN_PAGES);
+	for (i = 0; i < OWN_PAGES; i++)
+		hmm_test_expect_mapped(t, i);
+}
+
+/* Pages not asked for stay as they are, whatever becomes of the call */
+static void hmm_test_own_some(struct kunit *test)
+{
+	const struct hmm_own *own = test->param_value;
+	struct hmm_test *t = test->priv;
+	unsigned long i, asked = 0, faults;
+
+	own->prepare(t, OWN_PAGES);
+	hmm_test_reset(t);
+	t->range.pfn_flags_mask = REQ_WRITE;
+	for (i = 4; i < OWN_PAGES; i += 7, asked++)
+		t->pfns[i] |= REQ_WRITE;
+	faults = hmm_test_fault_count();
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_ask(t, 0, OWN_PAGES));
+	KUNIT_EXPECT_LE(test, hmm_test_fault_count() - faults, asked);
+	hmm_test_expect_untouched(t, 5, 6);
+	EXPECT_ENTRY(t, 4, LITTER | REQ_WRITE);
+	EXPECT_ENTRY(t, 11, LITTER | REQ_WRITE);
+
+	faults = hmm_test_fault_count();
+	for (i = 0; i < OWN_PAGES; i++)
+		t->pfns[i] = LITTER | (i % 7 == 4 ? REQ_WRITE : 0);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(t, 0, OWN_PAGES));
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_fault_count() - faults);
+	for (i = 4; i < OWN_PAGES; i += 7)
+		hmm_test_expect_mapped(t, i);
+}
+
+/* An error behind the page is told by the call that can answer what is before it */
+static void hmm_test_own_then_error(struct kunit *test)
+{
+	struct hmm_test *t = test->priv;
+	unsigned long i;
+
+	prepare_own_zero(t, 8);
+	hmm_test_map(t, 6, 1, PROT_NONE);
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_test_ask_all(t, 0, 8, REQ_WRITE));
+	hmm_test_expect_untouched(t, 0, 8);
+	KUNIT_EXPECT_EQ(test, -EFAULT, hmm_test_ask_all(t, 0, 8, REQ_WRITE));
+	for (i = 0; i < 6; i++)
+		hmm_test_expect_mapped(t, i);
+	hmm_test_expect_untouched(t, 6, 2);
+}
+
+/* S31: a call that others have cut short ends at once */
+static void hmm_test_others_at_once(struct kunit *test)
+{
+	struct hmm_test *t = test->priv;
+
+	hmm_test_map(t, 0, 4, RW);
+	hmm_test_map_device(t, 0, hmm_test_serve_changing_once);
+	hmm_test_map_device(t, 2, hmm_test_serve_changing_once);
+	hmm_test_reset(t);
+	t->range.default_flags = REQ_READ;
+	hmm_test_pages(t, 0, 4);
+	t->range.notifier_seq = mmu_interval_read_begin(&t->notifier);
+	hmm_test_change(t);
+	mmap_read_lock(t->mm);
+	KUNIT_EXPECT_EQ(test, -EBUSY, hmm_range_fault(&t->range));
+	mmap_read_unlock(t->mm);
+	KUNIT_EXPECT_EQ(test, 0, t->faults);
+	hmm_test_expect_untouched(t, 0, 4);
 }
 
 /* Promise 7: the unlocked call gives up when its time is spent, not before */
@@ -1388,6 +1621,63 @@ static void hmm_test_sticky_cleared(struct kunit *test)
 		t->pfns[i] &= ~STICKY;
 		hmm_test_expect_mapped(t, i);
 	}
+}
+
+/* Whether what an interrupt does to sticky bits amid a call is there afterwards */
+struct hmm_sticky_timer {
+	struct hrtimer timer;
+	struct hmm_test *t;
+	unsigned long bits;
+	unsigned int fired;
+};
+
+static enum hrtimer_restart hmm_sticky_fire(struct hrtimer *timer)
+{
+	struct hmm_sticky_timer *st = container_of(timer, struct hmm_sticky_timer,
+						   timer);
+	unsigned long i;
+
+	st->fired++;
+	st->bits = st->fired % 2 ? HMM_PFN_DMA_MAPPED : HMM_PFN_P2PDMA;
+	for (i = 0; i < TABLE_PAGES; i++)
+		set_mask_bits(&st->t->pfns[i], STICKY, st->bits);
+	hrtimer_forward_now(timer, us_to_ktime(100));
+	return HRTIMER_RESTART;
+}
+
+/* Promise 10, S28, S34: bits are set and cleared by others while a call runs */
+static void hmm_test_sticky_changes(struct kunit *test)
+{
+	struct hmm_test *t = test->priv;
+	struct hmm_sticky_timer st = { .t = t };
+	unsigned long i, lost = 0, until = jiffies + 20 * HZ;
+	unsigned int seen = 0;
+
+	hmm_test_map(t, 0, TABLE_PAGES, RW);
+	for (i = 0; i < TABLE_PAGES; i++)
+		hmm_test_write(t, i);
+	hmm_test_reset(t);
+
+	/* As if there were a region mapped for DMA, which not every machine can */
+	atomic_inc(&hmm_dma_maps);
+	hrtimer_setup_on_stack(&st.timer, hmm_sticky_fire, CLOCK_MONOTONIC,
+			       HRTIMER_MODE_REL_HARD);
+	hrtimer_start(&st.timer, us_to_ktime(100), HRTIMER_MODE_REL_HARD);
+	while (seen < 300 && time_before(jiffies, until)) {
+		KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(t, 0, TABLE_PAGES));
+		if (st.fired == seen)
+			continue;
+		hrtimer_cancel(&st.timer);
+		seen = st.fired;
+		for (i = 0; i < TABLE_PAGES; i++)
+			lost += (t->pfns[i] & STICKY) != st.bits;
+		hrtimer_start(&st.timer, us_to_ktime(100), HRTIMER_MODE_REL_HARD);
+	}
+	hrtimer_cancel(&st.timer);
+	destroy_hrtimer_on_stack(&st.timer);
+	atomic_dec(&hmm_dma_maps);
+	KUNIT_EXPECT_GE(test, st.fired, 300);
+	KUNIT_EXPECT_EQ(test, lost, 0);
 }
 
 /* Being killed */
@@ -1618,6 +1908,11 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_dropped_lock),
 	KUNIT_CASE(hmm_test_busy),
 	KUNIT_CASE(hmm_test_busy_amid),
+	KUNIT_CASE_PARAM(hmm_test_own_all, hmm_own_gen_params),
+	KUNIT_CASE_PARAM(hmm_test_own_unlocked, hmm_own_gen_params),
+	KUNIT_CASE_PARAM(hmm_test_own_some, hmm_own_gen_params),
+	KUNIT_CASE(hmm_test_own_then_error),
+	KUNIT_CASE(hmm_test_others_at_once),
 	KUNIT_CASE(hmm_test_timeout),
 	KUNIT_CASE(hmm_test_no_timeout),
 	KUNIT_CASE(hmm_test_answers_are_no_requests),
@@ -1625,6 +1920,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_fault_flags),
 	KUNIT_CASE(hmm_test_sticky),
 	KUNIT_CASE(hmm_test_sticky_cleared),
+	KUNIT_CASE(hmm_test_sticky_changes),
 	KUNIT_CASE(hmm_test_killed),
 	KUNIT_CASE(hmm_test_killed_retrying),
 	KUNIT_CASE(hmm_test_reaped),
