@@ -869,8 +869,6 @@ static void range_access_page(unsigned long entry, u64 *data, bool write)
 	else
 		memcpy(data, p, sizeof(*data));
 	kunmap_local(p);
-	if (write)
-		set_page_dirty(page);
 }
 
 /*
@@ -998,6 +996,10 @@ static void range_count_lost(const struct range_watch *watch,
 	}
 }
 
+/* hmm_range_fault() takes care of sticky bits while there are regions mapped for DMA */
+static int range_dma_region_begin(struct hmm_dma_map *map);
+static void range_dma_region_end(struct hmm_dma_map *map);
+
 static void range_watch_init(struct range_watch *watch, struct range_file *rf)
 {
 	mutex_init(&watch->lock);
@@ -1011,7 +1013,8 @@ static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
 	struct range_watch watch = { .range = range };
 	unsigned long start = call->interval_start;
 	unsigned long len = call->interval_len;
-	int ret;
+	struct hmm_dma_map region = {};
+	int ret = 0;
 
 	if (!len) {
 		start = range->start & PAGE_MASK;
@@ -1023,8 +1026,9 @@ static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
 		watch.cleared = bitmap_zalloc(call->nr, GFP_KERNEL);
 		if (!watch.cleared)
 			return -ENOMEM;
+		ret = range_dma_region_begin(&region);
 	}
-	ret = mmu_interval_notifier_insert(&watch.notifier, mm, start, len,
+	ret = ret ?: mmu_interval_notifier_insert(&watch.notifier, mm, start, len,
 					   &range_notifier_ops);
 	if (ret)
 		goto free;
@@ -1038,6 +1042,7 @@ static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
 	if (watch.cleared)
 		range_count_lost(&watch, call, call->nr);
 free:
+	range_dma_region_end(&region);
 	bitmap_free(watch.cleared);
 	return ret;
 }
@@ -1600,6 +1605,18 @@ static void range_dma_exit(void)
 	xa_destroy(&range_dma.mapped);
 }
 
+static int range_dma_region_begin(struct hmm_dma_map *map)
+{
+	return hmm_dma_map_alloc(range_dma.devices[HMM_RANGE_DMA_DIRECT], map, 1,
+				 PAGE_SIZE);
+}
+
+static void range_dma_region_end(struct hmm_dma_map *map)
+{
+	if (map->pfn_list)
+		hmm_dma_map_free(range_dma.devices[HMM_RANGE_DMA_DIRECT], map);
+}
+
 /* Where the device gets to at that address of an entry; 0 if nowhere */
 static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
 				   dma_addr_t addr, size_t offset)
@@ -1799,6 +1816,12 @@ static int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 
 #else /* !CONFIG_HAS_DMA */
 
+static int range_dma_region_begin(struct hmm_dma_map *map)
+{
+	return -EOPNOTSUPP;
+}
+
+static void range_dma_region_end(struct hmm_dma_map *map) { }
 static void range_dma_init(void) { }
 static void range_dma_exit(void) { }
 

@@ -87,7 +87,7 @@ TEST_F(hmm, J16_faults_that_fail)
 	static const struct { uint32_t what; int ret; } ways[] = {
 		{ HMM_RANGE_ACT_SIGBUS, -EFAULT },
 		{ HMM_RANGE_ACT_OOM, -ENOMEM },
-		{ HMM_RANGE_ACT_HWPOISON, -EHWPOISON },
+		{ HMM_RANGE_ACT_HWPOISON, -EFAULT },
 	};
 	char *p = device_map(PROT_READ | PROT_WRITE);
 	unsigned int i, flags;
