@@ -214,7 +214,7 @@ static __always_inline struct hmm_leaf hmm_leaf_page(unsigned long pfn,
  * Which VMAs devices get anything of. One that cannot be read is taken for one that
  * cannot be written, either: no architecture that HMM is for can have that.
  */
-static bool hmm_vma_is_for_devices(const struct vm_area_struct *vma)
+static bool hmm_vma_is_for_devices(struct vm_area_struct *vma)
 {
 	return (vma->vm_flags & VM_READ) &&
 	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && !vma_is_secretmem(vma);
