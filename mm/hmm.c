@@ -752,7 +752,8 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 		return 0;
 	}
 	ret = hmm_fault(hw);
-	if (answering && hmm_is_invalidated(hw))
+	/* A fault that fails is told at once: it would fail again, and call it again */
+	if (ret >= 0 && answering && hmm_is_invalidated(hw))
 		hw->answers_end = hw->next;
 	return ret;
 }
