@@ -189,7 +189,7 @@ static int hmm_dma_route(struct device *dev, const struct hmm_dma_map *map,
 		*how = HMM_PFN_P2PDMA_BUS;
 		*addr = pci_p2pdma_bus_addr_map(p2pdma_state->mem,
 						hmm_pfn_to_phys(*entry));
-		return 0;
+		return IS_ALIGNED(*addr, map->dma_entry_size) ? 0 : -EFAULT;
 	default:
 		return -EREMOTEIO;
 	}
@@ -207,6 +207,11 @@ static int hmm_dma_map_one(struct device *dev, struct hmm_dma_map *map,
 				     size, DMA_BIDIRECTIONAL, attrs);
 		if (dma_mapping_error(dev, *addr))
 			return -EIO;
+		/* Devices have no place for low bits of large pages' addresses */
+		if (!IS_ALIGNED(*addr, size)) {
+			dma_unmap_phys(dev, *addr, size, DMA_BIDIRECTIONAL, attrs);
+			return -EFAULT;
+		}
 		if (map->dma_list)
 			map->dma_list[idx] = *addr;
 		return 0;
@@ -256,8 +261,9 @@ static int hmm_dma_map_entry(struct device *dev, struct hmm_dma_map *map,
  * Context: Under the lock that the notifier takes, after
  * mmu_interval_read_retry() was false.
  * Return: the DMA address, or DMA_MAPPING_ERROR: the entry's pages are not valid
- * throughout, not physically contiguous or differ in HMM_PFN_WRITE; the device
- * cannot reach them; or there is no room. Nothing has changed then.
+ * throughout, not physically contiguous or differ in HMM_PFN_WRITE; there is no
+ * IOVA space to map them to, and their address is not aligned to the entry's size;
+ * the device cannot reach them; or there is no room. Nothing has changed then.
  */
 dma_addr_t hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
 			   size_t idx,

@@ -208,6 +208,33 @@ TEST_F(dma, S28_sticky_bits_say_what_is_mapped)
 	EXPECT_EQ(d->nr, found);
 }
 
+/*
+ * S36: pages of a huge one, in order but a page off: no device without an IOMMU can
+ * take them for a large one of its own.
+ */
+TEST_F(dma, S36_contiguous_but_not_aligned)
+{
+	struct dma *d = &self->d, off;
+	char *q = map_anon(HUGE, false);
+
+	NEED(variant->order == 4, "needs entries of some pages of a huge one");
+	q = mremap(d->p + PAGE, d->per * PAGE, d->per * PAGE,
+		   MREMAP_MAYMOVE | MREMAP_FIXED, q);
+	ASSERT_NE(MAP_FAILED, q);
+	ASSERT_EQ(NULL, dma_about(&off, variant->device, q, d->per, d->per));
+	ASSERT_EQ(0, dma(&off.cmd));
+	EXPECT_EQ(answer_pfn(off.entries[0]) + 1, answer_pfn(off.entries[1]));
+	if (variant->device == HMM_RANGE_DMA_IOVA) {
+		EXPECT_EQ(d->per, read_right(&off));
+		EXPECT_EQ(0, off.addrs[0] & (d->per * PAGE - 1));
+	} else {
+		EXPECT_EQ(NONE_MAPPED, off.addrs[0]);
+		EXPECT_EQ(0, off.cmd.unmapped);
+	}
+	EXPECT_EQ(0, off.cmd.sticky);
+	EXPECT_EQ(off.cmd.maps, off.cmd.unmaps);
+}
+
 /* Promise 7: more entries than there is memory for */
 TEST_F(dma, no_memory_for_the_lists)
 {
