@@ -802,7 +802,8 @@ static int range_exclusive(struct range_dev *dev, unsigned long addr)
  *	answers after mmu_interval_read_retry()
  * @rf: who calls
  * @range: the call's range, or NULL
- * @cleared: whose sticky bit was cleared, by index; NULL not to clear any
+ * @cleared: where HMM_PFN_P2PDMA was set in place of HMM_PFN_DMA_MAPPED, by index;
+ *	NULL not to touch any
  * @invalidations: how often it was called
  */
 struct range_watch {
@@ -827,7 +828,8 @@ static void range_clear_sticky(struct range_watch *watch, unsigned long start,
 
 		if (!(READ_ONCE(range->hmm_pfns[i]) & HMM_PFN_DMA_MAPPED))
 			continue;
-		range->hmm_pfns[i] &= ~HMM_PFN_DMA_MAPPED;
+		set_mask_bits(&range->hmm_pfns[i], HMM_PFN_DMA_MAPPED,
+			      HMM_PFN_P2PDMA);
 		__set_bit(i, watch->cleared);
 	}
 }
@@ -991,7 +993,8 @@ static void range_count_lost(const struct range_watch *watch,
 
 	for_each_set_bit(i, watch->cleared, nr) {
 		call->cleared++;
-		if (watch->range->hmm_pfns[i] & HMM_PFN_DMA_MAPPED)
+		if ((watch->range->hmm_pfns[i] & (HMM_PFN_DMA_MAPPED |
+						  HMM_PFN_P2PDMA)) != HMM_PFN_P2PDMA)
 			call->lost++;
 	}
 }
@@ -1004,6 +1007,21 @@ static void range_watch_init(struct range_watch *watch, struct range_file *rf)
 {
 	mutex_init(&watch->lock);
 	watch->rf = rf;
+}
+
+/*
+ * While a folio of device memory is split, its pages have no pgmap for a moment. Here
+ * it is as long as a call takes.
+ */
+static void range_set_pgmaps(struct range_dev *dev, bool set)
+{
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
+	unsigned long i;
+
+	for_each_set_bit(i, dev->used, RANGE_DEV_PAGES)
+		if (!PageCompound(pfn_to_page(dev->first + i)))
+			pfn_folio(dev->first + i)->pgmap = set ? &dev->pgmap : NULL;
+#endif
 }
 
 static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
@@ -1033,7 +1051,11 @@ static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
 	if (ret)
 		goto free;
 	range->notifier = &watch.notifier;
+	if (call->flags & HMM_RANGE_SPLIT)
+		range_set_pgmaps(rf->dev, false);
 	range_measure(range, call);
+	if (call->flags & HMM_RANGE_SPLIT)
+		range_set_pgmaps(rf->dev, true);
 	if (!call->ret)
 		range_access(&watch, call, data,
 			     (range->end - range->start) >> PAGE_SHIFT);
@@ -1892,6 +1914,10 @@ static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 				    (loff_t)(vmf->pgoff ^ 1) << PAGE_SHIFT,
 				    PAGE_SIZE, 1);
 		return 0;
+	case HMM_RANGE_ACT_TAKE:
+		unmap_mapping_range(vmf->vma->vm_file->f_mapping,
+				    (loff_t)vmf->pgoff << PAGE_SHIFT, PAGE_SIZE, 1);
+		return VM_FAULT_NOPAGE;
 	case HMM_RANGE_ACT_KILL:
 		send_sig(SIGKILL, current, 1);
 		return 0;
@@ -1981,9 +2007,21 @@ static vm_fault_t range_map_huge_fault(struct vm_fault *vmf, unsigned int order)
 	return VM_FAULT_FALLBACK;
 }
 
+/* Ordinary stores make its pages dirty; when it is moved, it is a shadow stack */
+static int range_map_mremap(struct vm_area_struct *vma)
+{
+	if (range_map_kind(vma) != HMM_RANGE_MAP_SHADOW)
+		return 0;
+	if (VM_SHADOW_STACK == VM_NONE)
+		return -EOPNOTSUPP;
+	vm_flags_set(vma, VM_SHADOW_STACK);
+	return 0;
+}
+
 static const struct vm_operations_struct range_vm_ops = {
 	.fault = range_map_fault,
 	.huge_fault = range_map_huge_fault,
+	.mremap = range_map_mremap,
 };
 
 static int range_mmap(struct file *file, struct vm_area_struct *vma)

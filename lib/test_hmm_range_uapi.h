@@ -86,8 +86,8 @@ struct hmm_range_info {
  * @visits: out: with HMM_RANGE_COUNT, pages that those walks went over
  * @ns: out: how long the call took
  * @invalidations: out: how often the notifier was called meanwhile
- * @cleared: out: with HMM_RANGE_STICKY, sticky bits cleared by the notifier
- * @lost: out: and how many of those are set again
+ * @cleared: out: with HMM_RANGE_STICKY, entries whose sticky bits the notifier changed
+ * @lost: out: and how many of those are not as it left them
  * @overrun: out: entries outside of the array that were written
  * @compared: out: with HMM_RANGE_COMPARE, pages that the CPU could read, too
  * @differ: out: and how many of those the device read otherwise
@@ -130,7 +130,7 @@ struct hmm_range_call {
 #define HMM_RANGE_WRITE		(1 << 2)
 /* Count, by kprobes; calls that count go one by one */
 #define HMM_RANGE_COUNT		(1 << 3)
-/* The notifier clears HMM_PFN_DMA_MAPPED in the entries of what it unmaps */
+/* In entries of what it unmaps, the notifier clears HMM_PFN_DMA_MAPPED and sets P2PDMA */
 #define HMM_RANGE_STICKY	(1 << 4)
 /* Pass a sequence that is over before the call begins */
 #define HMM_RANGE_STALE		(1 << 5)
@@ -138,6 +138,8 @@ struct hmm_range_call {
 #define HMM_RANGE_OPENER	(1 << 6)
 /* With HMM_RANGE_READ: wait, then compare with what the CPU reads at the moment */
 #define HMM_RANGE_COMPARE	(1 << 7)
+/* Pages of this device look as if they were being split: good for a snapshot only */
+#define HMM_RANGE_SPLIT		(1 << 8)
 
 /* At most so many entries a call */
 #define HMM_RANGE_MAX		(1 << 21)
@@ -281,6 +283,8 @@ struct hmm_range_act {
 #define HMM_RANGE_ACT_HWPOISON	7
 /* Stop, see HMM_RANGE_HOLD */
 #define HMM_RANGE_ACT_HOLD	8
+/* Unmap the very page, so the notifier is called, and map nothing */
+#define HMM_RANGE_ACT_TAKE	9
 
 /* Where a call of this open file stops once, see HMM_RANGE_HOLD */
 #define HMM_RANGE_HOLD_UNMAP	(1 << 0)	/* in the notifier, MMU_NOTIFY_CLEAR */
@@ -326,10 +330,11 @@ struct hmm_range_act {
 #define HMM_RANGE_MAP_BYTES	(1UL << 28)
 #define HMM_RANGE_MAP_PAGES	0	/* plain pages */
 #define HMM_RANGE_MAP_IO	1	/* the same in a VM_IO mapping */
-#define HMM_RANGE_MAP_PFN	2	/* pfns in a VM_PFNMAP mapping */
-#define HMM_RANGE_MAP_MIXED	3	/* even pages plain, odd ones special */
-#define HMM_RANGE_MAP_PMD	4	/* special PMDs in a VM_MIXEDMAP mapping */
-#define HMM_RANGE_MAP_PUD	5	/* special PUDs, nothing behind the addresses */
-#define HMM_RANGE_MAP_KINDS	6
+#define HMM_RANGE_MAP_SHADOW	2	/* plain; a shadow stack once moved by mremap() */
+#define HMM_RANGE_MAP_PFN	3	/* pfns in a VM_PFNMAP mapping */
+#define HMM_RANGE_MAP_MIXED	4	/* even pages plain, odd ones special */
+#define HMM_RANGE_MAP_PMD	5	/* special PMDs in a VM_MIXEDMAP mapping */
+#define HMM_RANGE_MAP_PUD	6	/* special PUDs, nothing behind the addresses */
+#define HMM_RANGE_MAP_KINDS	7
 
 #endif /* _LIB_TEST_HMM_RANGE_UAPI_H */

@@ -8,7 +8,7 @@ set -euo pipefail
 needed() { # run|check|lint
 	echo build-essential flex bison bc libelf-dev libssl-dev ccache cpio kmod \
 		patch rsync xz-utils python3 iproute2 \
-		qemu-system-x86 rdma-core ibverbs-utils ibverbs-providers libibverbs-dev
+		e2fsprogs qemu-system-x86 rdma-core ibverbs-utils ibverbs-providers libibverbs-dev
 	case $1 in
 	check) echo python3-sphinx gcc-arm-linux-gnueabihf gcc-aarch64-linux-gnu \
 		gcc-powerpc64le-linux-gnu ;;

@@ -186,9 +186,14 @@ static void set_value(unsigned long i, uint64_t value)
 	p->value = value;
 }
 
+static bool is_for_devices(const struct page *p)
+{
+	return p->kind != UNMAPPED && (p->prot & PROT_READ);
+}
+
 static bool can_read(const struct page *p)
 {
-	return p->kind != UNMAPPED && (p->prot & PROT_READ) && !p->guard;
+	return is_for_devices(p) && !p->guard;
 }
 
 static bool can_write(const struct page *p)
@@ -712,10 +717,10 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 	uint64_t kind = answer_kind(c->e[k]);
 	bool held = p->state == PRESENT || is_own(p, c);
 
-	if (can_read(p) ? kind == ERROR : kind != ERROR)
+	if ((kind == ERROR) != !is_for_devices(p) || (p->guard && kind & READABLE))
 		fail("page %lu, request %#llx: answer %#llx", i,
 		     (unsigned long long)ask, (unsigned long long)c->e[k]);
-	if (kind == ERROR)
+	if (!can_read(p))
 		return;
 	if (held && !(kind & READABLE))
 		fail("page %lu is there, but answered %#llx", i,

@@ -256,6 +256,24 @@ TEST_F(hmm, S6_J14_own_device_huge_middle_pfn)
 	EXPECT_EQ(HUGE_NR / 2, call_count(self->c, 0, HUGE_NR / 2, WRITABLE));
 }
 
+/* S32: pages of a folio that is being split have no pgmap: nobody's for the moment */
+TEST_F(hmm, S32_own_device_page_being_split)
+{
+	char *p = map_anon(HUGE, false);
+
+	NEED_DEVICE();
+	fill(p, 8 * PAGE);
+	ASSERT_EQ(8, to_device(PRIVATE_A, p, 8, false));
+	self->c = call_new(p, 8);
+	self->c->raw.owner = PRIVATE_A;
+	self->c->raw.flags = HMM_RANGE_SPLIT;
+	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
+	EXPECT_EQ(8, call_count(self->c, 0, 8, NONE));
+	self->c->raw.flags = 0;
+	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
+	EXPECT_EQ(8, call_count(self->c, 0, 8, WRITABLE));
+}
+
 /* S7: a foreign huge device page is as if swapped out */
 TEST_F(hmm, S7_C9_foreign_device_huge_snapshot)
 {

@@ -636,6 +636,15 @@ static struct entries made_mapping(unsigned int kind, unsigned long size, bool t
 	return some(p, size / PAGE);
 }
 
+static struct entries made_shadow_stack(void)
+{
+	struct entries e = made_mapping(HMM_RANGE_MAP_SHADOW, NR * PAGE, true);
+	char *p = map_anon(HUGE, false);
+
+	p = mremap(e.p, NR * PAGE, NR * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p);
+	return p == MAP_FAILED ? skip("needs CONFIG_X86_USER_SHADOW_STACK") : some(p, NR);
+}
+
 static struct entries made_vm_io(void)
 {
 	return made_mapping(HMM_RANGE_MAP_IO, NR * PAGE, true);
@@ -912,6 +921,7 @@ ROW(J5, hwpoison,			NONE_,	-EFAULT, -EFAULT);
 ROW(J6, vm_io,				ERROR_,	-EFAULT, -EFAULT);
 ROW(J6, vm_pfnmap,			ERROR_,	-EFAULT, -EFAULT);
 ROW(J5, device_pages,			WRITE_,	WRITE_,	WRITE_);
+ROW(J5, shadow_stack,			READ_,	READ_,	-EPERM);
 ROW(J5, device_hole,			NONE_,	VALID_,	WRITE_);
 ROW(J5, mixed_plain,			WRITE_,	WRITE_,	WRITE_);
 ROW(J1_J7, special,			ERROR_,	-EFAULT, -EFAULT);

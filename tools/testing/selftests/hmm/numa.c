@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * NUMA hints: the kernel makes entries protnone to see which node uses a page. They
+ * are for the CPU: the page stays where it is, so a device that asks for reading
+ * gets it without a fault. Row S37.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <time.h>
+
+#include "test.h"
+
+#define SCHED	"/sys/kernel/debug/sched/numa_balancing/"
+
+/* Pages of one thread alone get no hints while they are on its node */
+static void *wait_for_end(void *arg)
+{
+	volatile bool *end = arg;
+
+	while (!*end)
+		usleep(1000);
+	return NULL;
+}
+
+/* The kernel gives hints for processor time that was used; false if it gives none */
+static bool wait_for_hints(struct call *c)
+{
+	struct timespec begin, now;
+	volatile unsigned long i;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		for (i = 0; i < 10000000; i++)
+			;
+		if (call_ask(c, ASK_NOTHING))
+			return false;
+		if (!call_count(c, 0, c->nr, WRITABLE))
+			return true;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (now.tv_sec - begin.tv_sec < 60);
+	return false;
+}
+
+FIXTURE_HMM();
+
+static void check_hints(struct __test_metadata *_metadata, struct call *c)
+{
+	volatile bool end = false;
+	pthread_t thread;
+
+	NEED(write_file("/proc/sys/kernel/numa_balancing", "1"),
+	     "needs CONFIG_NUMA_BALANCING");
+	write_file(SCHED "scan_delay_ms", "10");
+	write_file(SCHED "scan_period_min_ms", "10");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_end, (void *)&end));
+	EXPECT_TRUE(wait_for_hints(c));
+	/* No more of them, or some may come between what follows */
+	write_file("/proc/sys/kernel/numa_balancing", "0");
+	end = true;
+	pthread_join(thread, NULL);
+
+	c->raw.flags = HMM_RANGE_READ | HMM_RANGE_COUNT;
+	ASSERT_ANSWERED(c, call_ask(c, ASK_READ));
+	EXPECT_EQ(0, c->raw.faults);
+	EXPECT_EQ(0, c->raw.calls);
+	EXPECT_EQ(c->nr, call_count(c, 0, c->nr, READABLE));
+	EXPECT_TRUE(call_filled(c));
+	/* The entry does not show whether it may be written: a fault does */
+	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	EXPECT_EQ(c->nr, call_count(c, 0, c->nr, WRITABLE));
+	EXPECT_GE(c->nr, c->raw.calls);
+}
+
+TEST_F_TIMEOUT(hmm, hint_costs_no_fault, 120)
+{
+	char *p = map_anon(HUGE, false);
+
+	fill(p, 64 * PAGE);
+	self->c = call_new(p, 64);
+	check_hints(_metadata, self->c);
+}
+
+TEST_F_TIMEOUT(hmm, huge_hint_costs_no_fault, 120)
+{
+	char *p = map_anon(HUGE, true);
+
+	NEED_THP();
+	fill(p, HUGE);
+	self->c = call_new(p, HUGE_NR);
+	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
+	NEED(answer_order(self->c->e[0]) == hmm.pmd_order, "no huge page to be had");
+	check_hints(_metadata, self->c);
+}
+
+TEST_HARNESS_MAIN
