@@ -122,8 +122,31 @@ static void dropped_lock(void)
 	munmap(p, DROPS * PAGE);
 }
 
+/* Each fault calls the notifier */
+static void copied_pages(void)
+{
+	unsigned long nr = 1024, i, busy;
+	char *p = must(map_anon(2 * nr * PAGE, false), "memory");
+	struct call *c;
+
+	for (i = 0; i < 2 * nr; i++)
+		(void)*(volatile char *)(p + i * PAGE);
+	c = call_new(p, nr);
+	ask(c, ASK_WRITE, HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT);
+	result("copy-w-visits", 0, c->raw.visits, "entries");
+	call_free(c);
+	c = call_new(p + nr * PAGE, nr);
+	c->raw.flags = 0;
+	for (busy = 0; call_ask(c, ASK_WRITE) == -EBUSY; busy++)
+		;
+	result("copy-w-busy", 0, busy, "calls");
+	call_free(c);
+	munmap(p, 2 * nr * PAGE);
+}
+
 static void do_calls(void)
 {
+	copied_pages();
 	thp_hole();
 	hugetlb_hole();
 	cached_file();

@@ -8,6 +8,8 @@ struct mm_struct;
 
 /* hmm_range_fault() of the kernel without this project */
 int stock_hmm_range_fault(struct hmm_range *range);
+int stock_hmm_range_fault_unlocked_timeout(struct hmm_range *range,
+					   unsigned long timeout);
 
 /* PAGEMAP_SCAN on any mm; @uarg: a struct pm_scan_arg of the current one */
 long hmm_bench_pagemap_scan(struct mm_struct *mm, unsigned long uarg);

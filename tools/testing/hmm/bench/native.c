@@ -82,6 +82,26 @@ static int bench_stock(struct bench *bench, struct hmm_range *range)
 	return stock_hmm_range_fault(range);
 }
 
+static int bench_ours_unlocked(struct bench *bench, struct hmm_range *range)
+{
+	int ret;
+
+	mmap_read_unlock(bench->mm);
+	ret = hmm_range_fault_unlocked_timeout(range, 0);
+	mmap_read_lock(bench->mm);
+	return ret;
+}
+
+static int bench_stock_unlocked(struct bench *bench, struct hmm_range *range)
+{
+	int ret;
+
+	mmap_read_unlock(bench->mm);
+	ret = stock_hmm_range_fault_unlocked_timeout(range, 0);
+	mmap_read_lock(bench->mm);
+	return ret;
+}
+
 static void bench_floor_table(pmd_t *pmd, struct mm_struct *mm,
 			      unsigned long addr, unsigned long end,
 			      unsigned long *pfns)
@@ -230,6 +250,14 @@ static const struct bench_who bench_writes[] = {
 	{}
 };
 
+/* Whose own faults call the notifier */
+static const struct bench_who bench_copies[] = {
+	BENCH_WHO("ours", bench_ours_unlocked),
+	BENCH_WHO("stock", bench_stock_unlocked),
+	BENCH_WHO("handle_mm_fault", bench_fault_pages),
+	{}
+};
+
 static const struct bench_who bench_arounds[] = {
 	BENCH_WHO("ours", bench_ours),
 	BENCH_WHO("stock", bench_stock),
@@ -249,7 +277,9 @@ static const struct bench_who bench_sizes[] = {
 enum bench_map {
 	BENCH_FRESH,		/* private memory, nothing there */
 	BENCH_PRESENT,		/* private memory, written to */
+	BENCH_ZERO,		/* private memory, read only */
 	BENCH_CACHED,		/* shared file, not mapped yet */
+	BENCH_READ,		/* shared file, mapped by reading */
 	BENCH_SHARED,		/* shared file, over and over, mapped */
 };
 
@@ -293,6 +323,15 @@ static const struct bench_row bench_rows[] = {
 	{ .name = "present-dma", .who = bench_sizes, .map = BENCH_PRESENT,
 	  .nr = BENCH_FILE, .step = BENCH_CALL, .in = HMM_PFN_DMA_MAPPED,
 	  .loops = 16 },
+	{ .name = "r-after-r", .who = bench_sizes, .map = BENCH_READ,
+	  .nr = BENCH_FILE, .step = BENCH_CALL, .flags = HMM_PFN_REQ_FAULT,
+	  .loops = 16 },
+	{ .name = "w-after-r", .who = bench_writes, .map = BENCH_READ,
+	  .nr = BENCH_FILE, .step = BENCH_CALL, .flags = BENCH_FLAGS,
+	  .once = true, .loops = 1 },
+	{ .name = "copy-w", .who = bench_copies, .map = BENCH_ZERO,
+	  .nr = BENCH_FILE / 4, .step = BENCH_CALL, .flags = BENCH_FLAGS,
+	  .once = true, .loops = 1 },
 	{ .name = "hole", .who = bench_holes, .map = BENCH_FRESH,
 	  .nr = BENCH_FILE, .step = BENCH_FILE, .loops = 64 },
 	{ .name = "hole-written", .who = bench_holes, .map = BENCH_FRESH,
@@ -318,7 +357,7 @@ static const struct bench_row bench_rows[] = {
 
 static unsigned long bench_mmap(struct bench *bench, const struct bench_row *row)
 {
-	bool shared = row->map == BENCH_CACHED || row->map == BENCH_SHARED;
+	bool shared = row->map >= BENCH_CACHED;
 	unsigned long prot = PROT_READ | PROT_WRITE;
 	unsigned long addr, at, len = row->nr << PAGE_SHIFT;
 
@@ -365,8 +404,10 @@ static int bench_populate(struct bench *bench, const struct bench_row *row)
 	};
 	int ret;
 
-	if (row->map != BENCH_PRESENT && row->map != BENCH_SHARED)
+	if (row->map == BENCH_FRESH || row->map == BENCH_CACHED)
 		return 0;
+	if (row->map == BENCH_ZERO || row->map == BENCH_READ)
+		range.default_flags = HMM_PFN_REQ_FAULT;
 	range.notifier_seq = mmu_interval_read_begin(&bench->notifier);
 	mmap_read_lock(bench->mm);
 	ret = stock_hmm_range_fault(&range);
