@@ -1918,6 +1918,8 @@ static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 		unmap_mapping_range(vmf->vma->vm_file->f_mapping,
 				    (loff_t)vmf->pgoff << PAGE_SHIFT, PAGE_SIZE, 1);
 		return VM_FAULT_NOPAGE;
+	case HMM_RANGE_ACT_NOPAGE:
+		return VM_FAULT_NOPAGE;
 	case HMM_RANGE_ACT_KILL:
 		send_sig(SIGKILL, current, 1);
 		return 0;
@@ -2188,7 +2190,7 @@ static int range_ioctl_act(struct range_file *rf, void __user *arg)
 
 	if (copy_from_user(&act, arg, sizeof(act)))
 		return -EFAULT;
-	if (act.what > HMM_RANGE_ACT_HOLD || act.arg > MSEC_PER_SEC)
+	if (act.what > HMM_RANGE_ACT_NOPAGE || act.arg > MSEC_PER_SEC)
 		return -EINVAL;
 	if (act.what == HMM_RANGE_ACT_HOLD) {
 		reinit_completion(&rf->held);

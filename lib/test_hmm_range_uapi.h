@@ -285,6 +285,8 @@ struct hmm_range_act {
 #define HMM_RANGE_ACT_HOLD	8
 /* Unmap the very page, so the notifier is called, and map nothing */
 #define HMM_RANGE_ACT_TAKE	9
+/* Succeed, and map nothing */
+#define HMM_RANGE_ACT_NOPAGE	10
 
 /* Where a call of this open file stops once, see HMM_RANGE_HOLD */
 #define HMM_RANGE_HOLD_UNMAP	(1 << 0)	/* in the notifier, MMU_NOTIFY_CLEAR */

@@ -69,7 +69,7 @@ enum hmm_stop {
  * @request: of every page, unless @each
  * @next: the page to be looked at next; all before it are as asked
  * @answers_end: pages from here on get no answer: a fault of this call has called
- *	the notifier. The end of the range as long as none has.
+ *	the notifier, or a page did not come. The end of the range until then.
  * @shared: other threads may change sticky bits of entries meanwhile
  * @need: the request of the page at @next that its entry does not meet
  * @vma: of the page at @next; valid with @need
@@ -697,9 +697,9 @@ static bool hmm_is_invalidated(const struct hmm_walk *hw)
 #define HMM_MAX_TRIES	4
 
 /*
- * Whether the page at hw->next is to be left to the next call.  While pages are
- * answered, who takes one away again ends the call. Once they are not, it would go
- * unnoticed.
+ * Whether the page at hw->next is to be left to the next call: its faults succeed
+ * and map nothing, as those of drivers that leave a page in their memory, or
+ * somebody takes it away each time.
  */
 static bool hmm_gives_up_page(struct hmm_walk *hw)
 {
@@ -707,7 +707,7 @@ static bool hmm_gives_up_page(struct hmm_walk *hw)
 		hw->faulted = hw->next;
 		hw->tries = 0;
 	}
-	return hw->tries++ >= HMM_MAX_TRIES && !hmm_is_answering(hw, hw->next);
+	return hw->tries++ >= HMM_MAX_TRIES;
 }
 
 /* Serves the need of the page at hw->next: 0, HMM_STOP_UNLOCKED or an error */
@@ -738,7 +738,7 @@ static int hmm_fault(struct hmm_walk *hw)
 /*
  * Copying a page or bringing one home calls the notifier. A call that gave up then
  * would come to one page more each time, so it faults what else is asked for, but
- * answers no more.
+ * answers no more. So it does if a page does not come.
  */
 static int hmm_fault_or_give_up(struct hmm_walk *hw)
 {
@@ -748,6 +748,7 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 	if (answering && hmm_is_invalidated(hw))
 		return -EBUSY;
 	if (hmm_gives_up_page(hw)) {
+		hw->answers_end = min(hw->answers_end, hw->next);
 		hw->next += PAGE_SIZE;
 		return 0;
 	}
@@ -755,6 +756,9 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 	/* A fault that fails is told at once: it would fail again, and call it again */
 	if (ret >= 0 && answering && hmm_is_invalidated(hw))
 		hw->answers_end = hw->next;
+	/* It has waited for something, userfaultfd for one, and may have to again */
+	else if (ret == HMM_STOP_UNLOCKED && answering)
+		hw->tries = 0;
 	return ret;
 }
 
@@ -849,7 +853,9 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
  * * -EBUSY: the notifier was called. Call again with a new sequence, after
  *   mmap_lock was dropped. If page faults of the call itself did that, by copying
  *   a page or bringing one home, all pages asked for have been faulted by then, and
- *   the next call is not cut short for that.
+ *   the next call is not cut short for that. Or some faults of one page have
+ *   succeeded and not mapped it as asked: a driver leaves it in device memory, say
+ *   because the caller holds its locks. Then call without these.
  * * -EFAULT: a page was asked for that no device can have: no VMA, one that
  *   cannot be read or is VM_IO or VM_PFNMAP, secret memory, a special mapping, a
  *   guard region, memory that is broken or said to be, or the fault failed. Fail

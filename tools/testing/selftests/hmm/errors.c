@@ -173,20 +173,39 @@ TEST_F(hmm, timeout_ends_retries)
 	EXPECT_GE(10000000000, self->c->raw.ns);
 }
 
+static void check_never_comes(struct __test_metadata *_metadata, struct call *c,
+			      uint32_t what)
+{
+	ASSERT_EQ(0, act(PRIVATE_A, what, 0, 0));
+	ASSERT_FAILED(EBUSY, c, call_ask(c, ASK_READ));
+	EXPECT_GE(2 * MAX_TRIES, faults_served(PRIVATE_A));
+	EXPECT_EQ(2, inputs_left(c));
+	/* To ask for the count has ended the act */
+	ASSERT_EQ(0, act(PRIVATE_A, what, 0, 0));
+	c->raw.flags = HMM_RANGE_UNLOCKED;
+	c->raw.timeout_ms = 200;
+	ASSERT_FAILED(EBUSY, c, call_ask(c, ASK_READ));
+	EXPECT_GE(10000000000, c->raw.ns);
+}
+
 /* A page that is taken away as soon as it comes: neither call waits for it for ever */
 TEST_F(hmm, timeout_of_a_page_that_never_comes)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
 
 	ASSERT_NE(MAP_FAILED, p);
-	ASSERT_EQ(0, act(PRIVATE_A, HMM_RANGE_ACT_TAKE, 0, 0));
 	self->c = call_new(p, 2);
-	ASSERT_FAILED(EBUSY, self->c, call_ask(self->c, ASK_READ));
-	EXPECT_GE(2 * MAX_TRIES, faults_served(PRIVATE_A));
-	self->c->raw.flags = HMM_RANGE_UNLOCKED;
-	self->c->raw.timeout_ms = 200;
-	ASSERT_FAILED(EBUSY, self->c, call_ask(self->c, ASK_READ));
-	EXPECT_GE(10000000000, self->c->raw.ns);
+	check_never_comes(_metadata, self->c, HMM_RANGE_ACT_TAKE);
+}
+
+/* Faults that succeed and map nothing, as those of drivers that cannot just now */
+TEST_F(hmm, timeout_of_faults_that_map_nothing)
+{
+	char *p = device_map(PROT_READ | PROT_WRITE);
+
+	ASSERT_NE(MAP_FAILED, p);
+	self->c = call_new(p, 2);
+	check_never_comes(_metadata, self->c, HMM_RANGE_ACT_NOPAGE);
 }
 
 /* Progress is not a retry, however slow */
