@@ -39,7 +39,7 @@ counts='^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$'
 # The guest of the selftests: the 128 MiB are the coherent devices' memory
 coherent=0x108000000
 guest_memory=5G
-guest_args="numa=fake=2 memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64"
+guest_args="numa=fake=2 numa_balancing=disable memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64"
 guest_qemu="-device intel-iommu -device edu \
 -object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar"
 

@@ -35,6 +35,8 @@ const char *hmm_open(void)
 	}
 	if (ioctl(hmm_fd[0], HMM_RANGE_INFO, &hmm))
 		die("HMM_RANGE_INFO");
+	/* Hints make writable entries read-only at any time */
+	write_file("/proc/sys/kernel/numa_balancing", "0");
 	return NULL;
 }
 

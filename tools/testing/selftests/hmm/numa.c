@@ -43,7 +43,8 @@ static bool wait_for_hints(struct call *c)
 
 FIXTURE_HMM();
 
-static void check_hints(struct __test_metadata *_metadata, struct call *c)
+/* Has hints for the pages of @c, and then no more of them */
+static void make_hints(struct __test_metadata *_metadata, struct call *c)
 {
 	volatile bool end = false;
 	pthread_t thread;
@@ -54,11 +55,14 @@ static void check_hints(struct __test_metadata *_metadata, struct call *c)
 	write_file(SCHED "scan_period_min_ms", "10");
 	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_end, (void *)&end));
 	EXPECT_TRUE(wait_for_hints(c));
-	/* No more of them, or some may come between what follows */
 	write_file("/proc/sys/kernel/numa_balancing", "0");
 	end = true;
 	pthread_join(thread, NULL);
+}
 
+static void check_hints(struct __test_metadata *_metadata, struct call *c)
+{
+	make_hints(_metadata, c);
 	c->raw.flags = HMM_RANGE_READ | HMM_RANGE_COUNT;
 	ASSERT_ANSWERED(c, call_ask(c, ASK_READ));
 	EXPECT_EQ(0, c->raw.faults);
@@ -90,6 +94,44 @@ TEST_F_TIMEOUT(hmm, huge_hint_costs_no_fault, 120)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
 	NEED(answer_order(self->c->e[0]) == hmm.pmd_order, "no huge page to be had");
 	check_hints(_metadata, self->c);
+}
+
+/* Pages in memory of the device, and behind them some of which hints can be seen */
+static void check_device(struct __test_metadata *_metadata, struct call *c, char *p,
+			 unsigned long nr, bool huge)
+{
+	struct call *behind = call_new(p + nr * PAGE, nr);
+
+	ASSERT_EQ((long)nr, to_device(PRIVATE_A, p, nr, huge));
+	make_hints(_metadata, behind);
+	c->raw.owner = PRIVATE_A;
+	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	EXPECT_EQ(0, c->raw.faults);
+	EXPECT_EQ(PRIVATE_A, pfn_dev(answer_pfn(c->e[0])));
+	EXPECT_EQ(nr, call_count(c, 0, nr, WRITABLE));
+	call_free(behind);
+}
+
+/* No CPU uses memory of the device, which stays as writable as it was */
+TEST_F_TIMEOUT(hmm, device_memory_gets_no_hints, 120)
+{
+	char *p = map_anon(HUGE, false);
+
+	NEED_DEVICE();
+	fill(p, 64 * PAGE);
+	self->c = call_new(p, 32);
+	check_device(_metadata, self->c, p, 32, false);
+}
+
+TEST_F_TIMEOUT(hmm, huge_device_memory_gets_no_hints, 120)
+{
+	char *p = map_anon(2 * HUGE, true);
+
+	NEED_THP();
+	NEED_DEVICE();
+	fill(p, 2 * HUGE);
+	self->c = call_new(p, HUGE_NR);
+	check_device(_metadata, self->c, p, HUGE_NR, true);
 }
 
 TEST_HARNESS_MAIN
