@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
+ * Copyright 2013 Red Hat Inc.
+ *
+ * Authors: Jérôme Glisse <jglisse@redhat.com>
+ *
  * hmm_range_fault(): a process's page tables, as a device may use them.
  *
  * The file reads as the data flows: a page table entry is looked at as a leaf,

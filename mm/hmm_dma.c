@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
+ * Copyright 2013 Red Hat Inc.
+ * Copyright (c) 2024 NVIDIA Corporation & Affiliates
+ *
+ * Authors: Jérôme Glisse <jglisse@redhat.com>
+ *
  * Answers of hmm_range_fault(), mapped for DMA.
  *
  * hmm_range_fault() answers by page.  A device maps by DMA entries, of one page or

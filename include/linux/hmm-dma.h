@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
+ * Copyright (c) 2024 NVIDIA Corporation & Affiliates
+ *
  * Answers of hmm_range_fault(), mapped for DMA.
  *
  * See Documentation/mm/hmm.rst.
