@@ -6,8 +6,9 @@
 first=$(($(grep -n '^ \* hmm_dma_map_alloc ' "$base/mm/hmm.c" | cut -d: -f1) - 1))
 
 {
+	# With the licence and the copyright of the file that it comes from
+	sed '\:^ \*/:q' "$base/mm/hmm.c"
 	cat <<-END
-	// SPDX-License-Identifier: GPL-2.0-or-later
 	/*
 	 * DMA mappings of what hmm_range_fault() has answered.
 	 */
