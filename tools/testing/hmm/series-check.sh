@@ -102,13 +102,18 @@ allowed() { # PATCH TYPE
 }
 
 check_checkpatch() {
-	local mails=("$out"/patches/*.patch) name line type bad=0 n=0
+	local mails=("$out"/patches/*.patch) name line type bad=0 n=0 signed=1
 
+	if grep -q '^Subject: \[UNSIGNED' "${mails[1]}"; then
+		signed=''
+		say "not signed off: to be done before it is sent"
+	fi
 	while read -r name; do
 		n=$((n + 1))
 		while IFS= read -r line; do
 			type=$(sed -nE 's/.*(ERROR|WARNING|CHECK):([A-Z0-9_]+): .*/\2/p' <<<"$line")
 			[ -n "$type" ] || continue
+			[ "$type" != MISSING_SIGN_OFF ] || [ -n "$signed" ] || continue
 			if ! allowed "$name" "$type"; then
 				echo "$name: $line" >&2
 				bad=$((bad + 1))

@@ -1,4 +1,4 @@
-series: ## the changes as patches, tag and pull request, in build/series (URL=where it will be)
+series: ## the changes as patches, tag and pull request, in build/series (URL=where it will be SIGNOFF="Name <mail>")
 	@$(hmm)/series.sh
 
 series-check: ## check that each patch of the series builds, and the last is what stands here

@@ -12,7 +12,8 @@
 # below its "---" line the paths of this repository that it carries ("dir/" for
 # all below); "-path" removes a file.  What no file of ours holds, because it is
 # there between two patches only, series/NAME.sh makes of what Linux has.
-# The same input makes the same output, bit for bit.
+# The same input makes the same output, bit for bit.  SIGNOFF="Name <mail>" signs
+# it off; without, git's user does.
 #
 # With "list": only check that each path is carried once.
 set -euo pipefail
@@ -147,15 +148,24 @@ make_commits() {
 
 message() { # NAME
 	sed '/^---$/,$d' "$series/$1.msg"
-	printf '\n%s\n' "Signed-off-by: $GIT_AUTHOR_NAME <$GIT_AUTHOR_EMAIL>"
+	[ -z "$signed" ] || printf '\n%s\n' "Signed-off-by: $GIT_AUTHOR_NAME <$GIT_AUTHOR_EMAIL>"
 }
 
-# Whoever runs this signs off; without a name in the configuration, who made the
-# last commit here
+# Who signs off is who SIGNOFF names, or else git's user; nobody is made up: without
+# either the patches are by who made the last commit here, and unsigned
 identity() {
-	GIT_AUTHOR_NAME=$("${our_git[@]}" config user.name || "${our_git[@]}" log -1 --format=%an)
-	GIT_AUTHOR_EMAIL=$("${our_git[@]}" config user.email || "${our_git[@]}" log -1 --format=%ae)
-	export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL
+	local who=${SIGNOFF:-}
+
+	signed=1
+	if [ -z "$who" ] && who=$("${our_git[@]}" config user.name); then
+		who+=" <$("${our_git[@]}" config user.email)>" || who=''
+	fi
+	if [ -z "$who" ]; then
+		signed=''
+		who=$("${our_git[@]}" log -1 --format='%an <%ae>')
+	fi
+	[[ $who =~ ^([^\<\>]+)\ \<([^\ \<\>]+@[^\ \<\>]+)\>$ ]] || die "SIGNOFF=$who: not 'Name <mail>'"
+	export GIT_AUTHOR_NAME=${BASH_REMATCH[1]} GIT_AUTHOR_EMAIL=${BASH_REMATCH[2]}
 	export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
 }
 
@@ -164,6 +174,8 @@ format() { # DIR [OPTION]...
 
 	shift
 	rm -rf "$dir"
+	# As what it is, an unsigned series shows in each subject
+	[ -n "$signed" ] || set -- --subject-prefix='UNSIGNED PATCH' "$@"
 	git format-patch -q --signature=hmm --stat=72 -o "$dir" "$@" base..hmm
 }
 
@@ -199,3 +211,5 @@ say "$(order | wc -l) patches on Linux $version"
 make_commits
 make_outputs
 say "$(git rev-parse --short=12 $tag^{}): patches/, quilt/, pull-request and linux.git in build/series"
+[ -n "$signed" ] ||
+	say "not signed off, and so not to be sent: make series SIGNOFF=\"Name <mail>\", or give git a user.name and user.email"
