@@ -8,29 +8,29 @@ help: ## this list
 		awk -F': *## *' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 run: ## RDMA on demand over this hmm_range_fault(), from a bare Debian
-	@$(hmm)/run.sh
+	@$(hmm)/run/run.sh
 
 check: ## everything that is tested; ends with "N passed, N failed, N skipped"
-	@$(hmm)/check.sh
+	@$(hmm)/check/check.sh
 
 tree: ## Linux in build/7.3/base, and with our files in build/7.3/tree
-	@$(hmm)/packages.sh run
-	@$(hmm)/tree.sh tree
+	@$(hmm)/base/packages.sh run
+	@$(hmm)/base/tree.sh tree
 
 kernel: ## the x86-64 kernel that make run boots, in build/7.3/run
-	@$(hmm)/packages.sh run
-	@$(hmm)/kernel.sh run tree x86_64 vm hmm rdma
+	@$(hmm)/base/packages.sh run
+	@$(hmm)/base/kernel.sh run tree x86_64 vm hmm rdma
 
 selftest: ## tools/testing/selftests/hmm in the guest
-	@$(hmm)/packages.sh run
+	@$(hmm)/base/packages.sh run
 	@$(hmm)/check.d/20-selftests
 
 hmm-tests: ## the kernel's own tests of HMM in the guest
-	@$(hmm)/packages.sh run
+	@$(hmm)/base/packages.sh run
 	@$(hmm)/check.d/10-hmm-tests
 
 apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
-	@$(hmm)/apply.sh "$(TREE)"
+	@$(hmm)/base/apply.sh "$(TREE)"
 
 clean: ## remove what was built; the download stays
 	@rm -rf build/7.3 build/log

@@ -1,5 +1,5 @@
 arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
-	@$(hmm)/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
+	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
 
 arm: ## boot 32-bit ARM, without LPAE and with, and test there
 	@$(hmm)/bits32.sh arm arm-lpae

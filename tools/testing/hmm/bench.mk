@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 bench: ## measure it against stock and against its targets (30 min)
-	@$(hmm)/bench.sh
+	@$(hmm)/bench/bench.sh
 
 .PHONY: bench

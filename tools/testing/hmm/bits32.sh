@@ -60,7 +60,7 @@ make_initramfs() {
 		make -s -C "$build/tree/tools/testing/selftests/hmm" OUTPUT="$out/root" \
 		CROSS_COMPILE="$cross" CC="${cross}gcc" LDFLAGS=-static \
 		KHDR_INCLUDES="-isystem $out/headers/usr/include"
-	"${cross}gcc" -O2 -Wall -static -o "$out/root/init" "$here/bits32/init.c"
+	"${cross}gcc" -O2 -Wall -static -o "$out/root/init" "$here/guest/init.c"
 	(cd "$out/root" && printf '%s\n' . dev init "${programs[@]}" |
 		cpio -o -H newc --quiet) >"$out/initramfs"
 }
@@ -93,7 +93,7 @@ kunit() { # MACHINE
 }
 
 [ $# -gt 0 ] || die "usage: bits32.sh arm|arm-lpae|i386..."
-"$here/tree.sh" tree
+"$here/base/tree.sh" tree
 for machine; do
 	describe "$machine"
 	make_initramfs

@@ -1,4 +1,4 @@
 compare: ## the same tests on stock and on this, side by side
-	@$(hmm)/compare.sh
+	@$(hmm)/check/compare.sh
 
 .PHONY: compare

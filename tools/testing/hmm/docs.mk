@@ -1,4 +1,4 @@
 docs: ## Documentation/mm/hmm.rst and all that it includes, as HTML
-	@$(hmm)/docs.sh
+	@$(hmm)/check/docs.sh
 
 .PHONY: docs

@@ -1,4 +1,4 @@
 drivers: ## compile every driver that is changed or calls hmm_range_fault()
-	@$(hmm)/drivers.sh
+	@$(hmm)/arch/drivers.sh
 
 .PHONY: drivers

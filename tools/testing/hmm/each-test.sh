@@ -45,7 +45,7 @@ list_tests() { # PROGRAM
 build_all() {
 	local program all
 
-	"$here/programs.sh" selftests >&2
+	"$here/base/programs.sh" selftests >&2
 	read -ra all < <(sed -n 's/^TEST_GEN_PROGS := //p' \
 		"$build/tree/tools/testing/selftests/hmm/Makefile")
 	for program in "${all[@]}"; do

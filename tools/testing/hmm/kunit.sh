@@ -20,7 +20,7 @@ describe() { # MACHINE: sets arch, cross, options
 	*) die "$1: there are um, x86_64, i386, arm and arm-lpae" ;;
 	esac
 	for name in "" $(printf '%s\n' "$common" "$arch" "$1" | uniq); do
-		file=$here/kunit/${name:+$name.config}
+		file=$here/config/kunit/${name:+$name.config}
 		[ ! -e "$file" ] || options+=(--kunitconfig "$file")
 	done
 	[ -z "$cross" ] || options+=(--cross_compile "$cross")
@@ -56,7 +56,7 @@ run() { # MACHINE
 	passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0})) skipped=$((skipped + ${s:-0}))
 }
 
-"$here/tree.sh" tree
+"$here/base/tree.sh" tree
 [ $# -gt 0 ] || set -- um
 for machine; do
 	run "$machine"

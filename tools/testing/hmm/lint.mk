@@ -1,4 +1,4 @@
 lint: ## sparse, coccicheck and shellcheck on what is ours; ten minutes
-	@$(hmm)/lint.sh
+	@$(hmm)/check/lint.sh
 
 .PHONY: lint

@@ -1,4 +1,4 @@
 mutants: ## put old faults back one by one, and see the tests notice each
-	@$(hmm)/mutants.sh $(MUTANTS)
+	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
 .PHONY: mutants

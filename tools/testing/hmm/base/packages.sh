@@ -3,7 +3,7 @@
 #
 # packages.sh [run|check|lint] - have the Debian packages that make run, check or lint need
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 needed() { # run|check|lint
 	echo build-essential flex bison bc libelf-dev libssl-dev ccache cpio kmod \

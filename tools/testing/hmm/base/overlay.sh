@@ -8,7 +8,7 @@
 # change FILE, in this order. tools/testing/hmm stays here: it is about this
 # repository. "stock" is for a Linux to be tested as it is: the tests only.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 list() { # [stock]
 	local dir

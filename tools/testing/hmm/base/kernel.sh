@@ -7,7 +7,7 @@
 # tinyconfig and the fragments config/FRAGMENT.config, or files if they have a
 # slash. Builds only what has changed since the last time.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 [ $# -ge 4 ] || die "usage: kernel.sh NAME SOURCE ARCH FRAGMENT..."
 name=$1 src=$build/$2 arch=$3 obj=$build/$1
@@ -15,7 +15,7 @@ case $name in
 base | tree | stock) die "$name: is the name of a source tree" ;;
 esac
 case $2 in
-base | tree | stock) "$here/tree.sh" "$2" ;;
+base | tree | stock) "$here/base/tree.sh" "$2" ;;
 esac
 shift 3
 [ -d "$src" ] || die "$src: no such tree"

@@ -8,7 +8,7 @@
 #   cocci   the semantic patches of the kernel (coccicheck) on our own files
 #   shell   shellcheck on our scripts
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 out=$top/build/lint
 version=0.6.5
@@ -24,7 +24,7 @@ build_sparse() {
 	local orig
 
 	say "the sparse here is too old for this kernel: building $version" >&2
-	orig=$("$here/fetch.sh" -s sparse)
+	orig=$("$here/base/fetch.sh" -s sparse)
 	[[ $orig == *sparse_$version* ]] || say "${orig##*/}: newer than was tried" >&2
 	mkdir -p "$out/sparse"
 	tar -xf "$orig" -C "$out/sparse" --strip-components=1
@@ -90,8 +90,8 @@ try() { # LINTER
 }
 
 mkdir -p "$out"
-"$here/packages.sh" lint
-"$here/check-kernel.sh"
+"$here/base/packages.sh" lint
+"$here/base/check-kernel.sh"
 [ $# -gt 0 ] || set -- sparse cocci shell
 for linter; do
 	case $linter in

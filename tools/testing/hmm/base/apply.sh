@@ -3,7 +3,7 @@
 #
 # apply.sh DIR - bring the files and patches into a Linux 7.3 tree, or nothing
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 [ -n "${1:-}" ] || die "usage: make apply TREE=dir"
 [ -d "$1" ] || die "$1: no such directory"
@@ -61,7 +61,7 @@ inspect
 mkdir "$stage" || die "$stage: cannot be made; is a run of this still going on, or was one cut off? If so remove it"
 trap finish EXIT
 mkdir "$stage/new" "$stage/old"
-"$here/overlay.sh" "$tree" "$stage/new" || exit
+"$here/base/overlay.sh" "$tree" "$stage/new" || exit
 (cd "$stage/new" && find . -type f -printf '%P\n' | sort) >"$stage/list"
 trap undo EXIT
 trap exit INT TERM

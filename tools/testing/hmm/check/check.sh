@@ -6,7 +6,7 @@
 # A suite is a script whose last line of output is "N passed, N failed, N
 # skipped". One that ends without it, or badly, counts as one failure more.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 logs=$top/build/log
 passed=0 failed=0 skipped=0
@@ -66,8 +66,8 @@ mkdir -p "$logs"
 mapfile -t suites < <(selected "$@")
 [ ${#suites[@]} -gt 0 ] || die "$*: no suite of that name in tools/testing/hmm/check.d"
 echo "[0/${#suites[@]}] packages, source, kernel"
-"$here/packages.sh" check
-"$here/check-kernel.sh"
+"$here/base/packages.sh" check
+"$here/base/check-kernel.sh"
 echo "      $SECONDS s"
 i=0
 for suite in "${suites[@]}"; do

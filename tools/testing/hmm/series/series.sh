@@ -18,7 +18,7 @@
 # With "list": only check that each path is carried once.
 set -euo pipefail
 # shellcheck source=tools/testing/hmm/env.sh
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 series=$top/series
 out=$top/build/series
@@ -197,10 +197,10 @@ make_outputs() {
 		die "git request-pull: $(head -1 "$out/log")"
 }
 
-overlay=$("$here/overlay.sh" -l | sort)
+overlay=$("$here/base/overlay.sh" -l | sort)
 check_lists
 [ "${1:-}" != list ] || { say "$(order | wc -l) patches carry each path once"; exit 0; }
-"$here/tree.sh" base
+"$here/base/tree.sh" base
 mkdir -p "$out"
 exec 9>"$out/lock"
 flock -n 9 || { say "waiting for another run to leave $out"; flock 9; }

@@ -7,7 +7,7 @@
 # selftests into build/7.3/selftests; with the headers of the kernel that is
 # tested, not those of this machine.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 kselftest() { # DIR OUTPUT [TARGET]
 	make -s -C "$build/tree" O="$build/headers" headers
@@ -18,7 +18,7 @@ kselftest() { # DIR OUTPUT [TARGET]
 compile() { # WHAT
 	case $1 in
 	torture) cc -O2 -Wall -o "$build/programs/odp_torture" \
-		"$here/odp_torture.c" -libverbs -lpthread ;;
+		"$here/run/odp_torture.c" -libverbs -lpthread ;;
 	hmm-tests) kselftest mm "$build/programs" "$build/programs/hmm-tests" ;;
 	selftests) kselftest hmm "$build/selftests" ;;
 	*) die "$1: there are torture, hmm-tests and selftests" ;;
@@ -26,7 +26,7 @@ compile() { # WHAT
 }
 
 [ $# -gt 0 ] || set -- torture hmm-tests selftests
-"$here/tree.sh" tree
+"$here/base/tree.sh" tree
 locked programs
 mkdir -p "$build/headers" "$build/programs" "$build/selftests"
 for what; do

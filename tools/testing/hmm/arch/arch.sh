@@ -10,7 +10,7 @@
 # if there can be any.
 
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 own="mm/hmm.o mm/hmm_dma.o mm/tests/hmm_kunit.o lib/test_hmm_range.o"
 clang=19
@@ -242,7 +242,7 @@ names=$*
 for n in $names; do
 	rows | grep "^${n}[[:blank:]]" >/dev/null || usage
 done
-"$here/tree.sh" tree stock
+"$here/base/tree.sh" tree stock
 locked arch
 mkdir -p "$build/arch/log" "$top/build/arch"
 results=$top/build/arch/results.txt

@@ -13,7 +13,7 @@
 # BENCH_ROUNDS=n takes n samples of each time; BENCH_CPU=n has the native part
 # run on that processor.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 out=$top/build/bench
 bench=$here/bench
@@ -23,10 +23,10 @@ cpu=${BENCH_CPU:-$(taskset -cp $$ | grep -o '[0-9]*$')}
 [[ $rounds =~ ^[0-9]+$ && $rounds -ge 9 ]] || die "BENCH_ROUNDS=$rounds: a number, and at least 9"
 
 native() {
-	"$here/tree.sh" tree
+	"$here/base/tree.sh" tree
 	"$bench/farm.sh" "$build/tree" "$build/base" "$build/bench-tree"
 	say "native: building User Mode Linux with both walkers"
-	"$here/kernel.sh" bench-um bench-tree um "$bench/native.config"
+	"$here/base/kernel.sh" bench-um bench-tree um "$bench/native.config"
 	say "native: $rounds rounds, some minutes"
 	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench-um/linux" mem=1G \
 		con=null con0=fd:0,fd:1 "hmm_bench.rounds=$rounds" </dev/null >"$out/native.log" 2>&1 ||
@@ -49,8 +49,8 @@ in_guest() {
 }
 
 guests() {
-	"$here/kernel.sh" run tree x86_64 vm hmm rdma
-	"$here/kernel.sh" stock-run stock x86_64 vm hmm rdma
+	"$here/base/kernel.sh" run tree x86_64 vm hmm rdma
+	"$here/base/kernel.sh" stock-run stock x86_64 vm hmm rdma
 	gcc -O2 -o "$out/counts" "$bench/counts.c" "$top/tools/testing/selftests/hmm/lib.c" -lpthread
 }
 

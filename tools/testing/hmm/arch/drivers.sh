@@ -5,7 +5,7 @@
 # for each architecture named (all of them, if none is).
 set -eu
 
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 tree=$build/tree
 
 common="64BIT SMP MODULES NET INET MULTIUSER PROC_FS PCI EFI SPARSEMEM_VMEMMAP
@@ -66,7 +66,7 @@ check() { # ARCH CROSS_COMPILE
 	[ ! -s "$obj/log" ] || { cat "$obj/log" >&2; die "$arch: warnings"; }
 }
 
-"$here/tree.sh" tree
+"$here/base/tree.sh" tree
 [ $# -gt 0 ] || set -- x86_64 arm64 powerpc
 for arch; do
 	case $arch in

@@ -10,7 +10,7 @@
 # The trees share what they have in common through hard links, and a file that
 # stays the same keeps its date: an edit costs as much compiling as it must.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 package=linux-source-7.3
 
@@ -47,7 +47,7 @@ source_of() { # PACKAGE-FILE
 base_from_debian() {
 	local deb
 
-	deb=$("$here/fetch.sh" "$package")
+	deb=$("$here/base/fetch.sh" "$package")
 	say "unpacking ${deb##*/}"
 	making "$deb" source_of "$deb"
 	unpack "$build/base.tar.xz"
@@ -111,7 +111,7 @@ make_overlaid() { # tree|stock
 	stage=$build/$1.stage
 	rm -rf "$stage"
 	mkdir "$stage"
-	"$here/overlay.sh" "$build/base" "$stage" "$1"
+	"$here/base/overlay.sh" "$build/base" "$stage" "$1"
 	if [ ! -d "$dir" ]; then
 		say "$1: linking to base"
 		rm -rf "$dir.tmp" "$dir.list"

@@ -15,7 +15,7 @@
 # No patch touches arch/; what other architectures say of the last step, make
 # arch shows.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 out=$top/build/series
 tmp=$(mktemp -d)
@@ -46,7 +46,7 @@ check_repeat() {
 	local before
 
 	before=$("${linux[@]}" rev-parse for-linus-hmm; cat "$out"/{patches,quilt/patches}/* "$out/pull-request" | sha256sum)
-	"$here/series.sh" >/dev/null
+	"$here/series/series.sh" >/dev/null
 	[ "$before" = "$("${linux[@]}" rev-parse for-linus-hmm
 		cat "$out"/{patches,quilt/patches}/* "$out/pull-request" | sha256sum)" ] ||
 		die "made again, the series is another"
@@ -56,7 +56,7 @@ check_equal() {
 	local stage=$tmp/stage paths
 
 	mkdir "$stage"
-	"$here/overlay.sh" "$build/base" "$stage"
+	"$here/base/overlay.sh" "$build/base" "$stage"
 	mapfile -t paths < <(find "$stage" -type f -printf '%P\n')
 	same "the overlay" "$(tree_of "$stage" "${paths[@]}")"
 }
@@ -195,7 +195,7 @@ buildable() { # TREE OBJ
 	grep -vE "$(IFS='|'; echo "${hidden[*]}")" || true
 }
 
-"$here/series.sh"
+"$here/series/series.sh"
 [ $# -gt 0 ] || set -- repeat equal am quilt checkpatch steps
 for check; do
 	[ "$(type -t "check_$check")" = function ] || die "$check: no such check"

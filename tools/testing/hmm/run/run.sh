@@ -3,7 +3,7 @@
 #
 # run.sh - from a bare Debian machine to RDMA over this hmm_range_fault()
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 logs=$top/build/log
 steps=6 step=0
@@ -25,15 +25,15 @@ step() {
 
 main_job() {
 	"$here/vm.sh" -m 2G -t 900 -l "$logs/run-console.log" run \
-		"$here/main-job.sh" "$build/run" "$build/programs" "$@"
+		"$here/run/main-job.sh" "$build/run" "$build/programs" "$@"
 }
 
 mkdir -p "$logs"
-step "Debian packages" "$here/packages.sh" run
-step "Linux 7.3" "$here/tree.sh" base
-step "this repository's files over it" "$here/tree.sh" tree
+step "Debian packages" "$here/base/packages.sh" run
+step "Linux 7.3" "$here/base/tree.sh" base
+step "this repository's files over it" "$here/base/tree.sh" tree
 step "a kernel for x86-64 (6 minutes on two processors, once)" \
-	"$here/kernel.sh" run tree x86_64 vm hmm rdma
-step "the program that asks for trouble" "$here/programs.sh" torture
+	"$here/base/kernel.sh" run tree x86_64 vm hmm rdma
+step "the program that asks for trouble" "$here/base/programs.sh" torture
 step "RDMA on demand in a guest (3 minutes)" main_job "$@"
 echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."

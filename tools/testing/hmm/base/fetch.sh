@@ -8,7 +8,7 @@
 # cache and the one line of sources are under build/apt. DEBIAN_MIRROR=url
 # names a mirror; else it is the one that this machine is configured for.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 suite=trixie-backports type=deb what=".deb"
 if [ "${1:-}" = -s ]; then

@@ -12,7 +12,7 @@
 # for many mutants. The tests without a mutant go the same way, after each mutant: to
 # see that they pass then, and that nothing suffers from the mutant before.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 dir=$here/mutants
 out=$top/build/mutants
@@ -47,7 +47,7 @@ make_module() { # NAME FILE [PATCH]
 	fi
 	rm -rf "$to"
 	mv "$new" "$to"
-	"$here/own-copy.sh" "$to" "$2"
+	"$here/mutants/own-copy.sh" "$to" "$2"
 }
 
 # The tree may change meanwhile
@@ -148,7 +148,7 @@ fi
 
 locked mutants
 mkdir -p "$out"
-"$here/check-kernel.sh"
+"$here/base/check-kernel.sh"
 "$here/each-test.sh" -b >/dev/null
 say "compiling $# mutants"
 take_files "$@"

@@ -10,7 +10,7 @@
 # driver, on the same kernel; see own-copy.sh. With -k it is a whole kernel, which
 # has to be built.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 out=$top/build/compare
 changed=(mm/hmm.c mm/migrate_device.c mm/memremap.c)
@@ -24,7 +24,7 @@ make_stock() {
 		cp "$build/base/$path" "$out/stock/$path"
 	done
 	# S21 is seen at the beginning of a function that would be inlined
-	"$here/own-copy.sh" -f "-fno-inline-functions-called-once -fno-ipa-sra" \
+	"$here/mutants/own-copy.sh" -f "-fno-inline-functions-called-once -fno-ipa-sra" \
 		"$out/stock" "${changed[@]}"
 }
 
@@ -45,9 +45,9 @@ if [ "${1:-}" = -k ]; then
 fi
 locked compare
 mkdir -p "$out"
-"$here/check-kernel.sh"
+"$here/base/check-kernel.sh"
 if [ -n "$whole" ]; then
-	"$here/check-kernel.sh" stock
+	"$here/base/check-kernel.sh" stock
 else
 	make_stock
 fi
@@ -63,6 +63,6 @@ run_on_stock <"$out/list" >"$out/stock.verdicts" &
 "$here/each-test.sh" -l "$out/here.log" check <"$out/list" >"$out/here.verdicts" ||
 	die "the tests do not run; see $out/here.log"
 wait $! || die "the tests do not run on stock; see $out/stock.log"
-"$here/compare_table.py" "$out/stock.verdicts" "$out/here.verdicts" \
+"$here/check/compare_table.py" "$out/stock.verdicts" "$out/here.verdicts" \
 	"$top"/tools/testing/selftests/hmm/*.c | tee "$out/table.txt"
 ! grep -qvE '^(pass|skip) ' "$out/here.verdicts"

@@ -9,7 +9,7 @@
 # OBJECT of the kernel, of which the module gets a copy, too. What it needs of the
 # kernel and modules do not get is found by address, as vm.sh boots with nokaslr.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 usage="usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
 obj=$build/check

@@ -6,16 +6,16 @@
 # Only mm/ is rendered, so that links to other directories lead nowhere: what
 # sphinx says of that is dropped, and what it says of our files is an error.
 set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/../env.sh"
 
 obj=$build/docs
 log=$obj.log
 
 # Our files, as sphinx names them
-ours() { "$here/overlay.sh" -l | grep -v '\.patch$' | sed 's/\.rst$//'; }
+ours() { "$here/base/overlay.sh" -l | grep -v '\.patch$' | sed 's/\.rst$//'; }
 
 command -v sphinx-build >/dev/null || die "sphinx-build is missing: install python3-sphinx"
-"$here/tree.sh" tree
+"$here/base/tree.sh" tree
 mkdir -p "$obj"
 say "rendering"
 # Sphinx repeats no warning about a page that it does not render again
