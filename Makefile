@@ -1,40 +1,86 @@
 # SPDX-License-Identifier: GPL-2.0
-# Each target is one script in tools/testing/hmm.
 
 hmm := tools/testing/hmm
+guest := $(hmm)/guest/guest.py
+packages := @$(hmm)/base/packages.sh
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort -u | \
-		awk -F': *## *' '{ printf "make %-12s %s\n", $$1, $$2 }'
+	@awk '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); \
+		printf "  make %-13s %s\n", name, $$0 }' $(firstword $(MAKEFILE_LIST))
+
+##@ Everyday
 
 run: ## RDMA on demand over this hmm_range_fault(), from a bare Debian
 	@$(hmm)/run/run.sh
 
 check: ## everything that is tested; ends with "N passed, N failed, N skipped"
-	@$(hmm)/check/check.sh
+	@$(hmm)/check/check.sh $(SUITES)
+
+kunit: ## KUnit tests, natively: make kunit MACHINES="um x86_64 i386 arm arm-lpae"
+	@$(guest) kunit $(MACHINES)
+
+selftest: ## selftests in a guest: make selftest TEST="range -r hmm.NAME" DIR=hmm
+	$(packages) run
+	@$(guest) kselftest $(or $(KERNEL),check) $(or $(DIR),hmm) $(TEST)
+
+hmm-tests: ## the kernel's own tests of HMM in a guest
+	$(packages) run
+	@$(hmm)/check/check.sh hmm-
 
 tree: ## Linux in build/7.3/base, and with our files in build/7.3/tree
-	@$(hmm)/base/packages.sh run
+	$(packages) run
 	@$(hmm)/base/tree.sh tree
 
 kernel: ## the x86-64 kernel that make run boots, in build/7.3/run
-	@$(hmm)/base/packages.sh run
-	@$(hmm)/base/kernel.sh run tree x86_64 vm hmm rdma
+	$(packages) run
+	@$(hmm)/base/kernel.sh run
 
-selftest: ## tools/testing/selftests/hmm in the guest
-	@$(hmm)/base/packages.sh run
-	@$(hmm)/check.d/20-selftests
-
-hmm-tests: ## the kernel's own tests of HMM in the guest
-	@$(hmm)/base/packages.sh run
-	@$(hmm)/check.d/10-hmm-tests
-
-apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
-	@$(hmm)/base/apply.sh "$(TREE)"
+docs: ## Documentation/mm/hmm.rst and all that it includes, as HTML
+	@$(hmm)/check/docs.sh
 
 clean: ## remove what was built; the download stays
 	@rm -rf build/7.3 build/log
 
-.PHONY: help run check tree kernel selftest hmm-tests apply clean
+##@ Proof
 
-include $(wildcard $(hmm)/*.mk)
+compare: ## the same tests on stock and on this, side by side
+	@$(hmm)/check/compare.py $(PROGRAMS)
+
+mutants: ## put old faults back one by one, and see the tests notice each
+	@$(hmm)/mutants/mutants.sh $(MUTANTS)
+
+coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reach
+	@$(hmm)/check/coverage.sh
+
+bench: ## measure it against stock and against its targets (30 min)
+	@$(hmm)/bench/bench.sh
+
+lint: ## sparse, coccicheck and shellcheck on what is ours; ten minutes
+	@$(hmm)/check/lint.sh $(LINTERS)
+
+drivers: ## compile every driver that is changed or calls hmm_range_fault()
+	@$(hmm)/arch/drivers.sh
+
+arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
+	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
+
+arm: ## boot 32-bit ARM, without LPAE and with, and test there
+	@$(guest) bits32 arm arm-lpae
+
+i386: ## boot i386 with PAE and high memory, and test there
+	@$(guest) bits32 i386
+
+##@ Release
+
+apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
+	@$(hmm)/base/apply.sh "$(TREE)"
+
+series: ## patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
+	@$(hmm)/series/series.sh
+
+series-check: ## check that each patch of the series builds, and the last is what stands here
+	@$(hmm)/series/series-check.sh
+
+.PHONY: help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
+	coverage bench lint drivers arch arm i386 apply series series-check

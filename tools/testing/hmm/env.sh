@@ -30,22 +30,6 @@ locked() {
 	flock -n 9 || { say "waiting for another run to leave $build"; flock 9; }
 }
 
-# What no run of a guest may leave in its log
-splat='Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|bad unlock|held lock freed|KASAN:|UBSAN:|KCSAN:|kmemleak: [0-9]+ new|cut here|leaked percpu|sleeping function|scheduling while atomic|Out of memory'
-
-# The last line of what counts tests
-counts='^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$'
-
-# The guest of the selftests: the 128 MiB are the coherent devices' memory
-coherent=0x108000000
-guest_memory=5G
-guest_args="numa=fake=2 numa_balancing=disable memmap=128M\$$coherent secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64"
-guest_qemu="-device intel-iommu -device edu \
--object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar"
-
-# QEMU's own choice is without NX, of which DEBUG_VM warns wherever PAE is on
-i386_cpu=core2duo,-lm,-syscall
-
 case $top in
 *[[:space:]:,\'\"\\]*) die "$top: move the repository to a path without blanks, colons, commas and quotes" ;;
 esac

@@ -1,15 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# kernel.sh NAME SOURCE ARCH FRAGMENT... - build a kernel and its modules
+# kernel.sh NAME [SOURCE ARCH FRAGMENT...] - build a kernel and its modules
 #
+# A NAME alone is a line of config/kernels, which has the rest.
 # From build/7.3/SOURCE (tree, stock, ...) into build/7.3/NAME, configured as
 # tinyconfig and the fragments config/FRAGMENT.config, or files if they have a
 # slash. Builds only what has changed since the last time.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-[ $# -ge 4 ] || die "usage: kernel.sh NAME SOURCE ARCH FRAGMENT..."
+# shellcheck disable=SC2046 # one word an argument
+[ $# != 1 ] || set -- $(awk -v name="$1" '$1 == name' "$here/config/kernels")
+
+[ $# -ge 4 ] || die "usage: kernel.sh NAME [SOURCE ARCH FRAGMENT...]; NAME alone is one of config/kernels"
 name=$1 src=$build/$2 arch=$3 obj=$build/$1
 case $name in
 base | tree | stock) die "$name: is the name of a source tree" ;;

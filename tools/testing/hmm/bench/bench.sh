@@ -37,20 +37,20 @@ native() {
 	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], "ns/page" }' >"$out/native.tsv"
 }
 
-# in_guest KERNEL WHO VM-OPTION... -- CASE...: what counts prints
+# in_guest KERNEL WHO OPTION... -- CASE...: what counts prints
 in_guest() {
 	local kernel=$1 who=$2 options=()
 
 	shift 2
 	while [ "$1" != -- ]; do options+=("$1"); shift; done
 	shift
-	"$here/vm.sh" -m "$guest_memory" -a "$guest_args" "${options[@]}" -l "$out/$kernel.log" "$kernel" \
-		"$bench/guest.sh" "$build/$kernel" "$coherent" "$out/counts" "$who" "$@"
+	"$here/guest/guest.py" -d memory "${options[@]}" -l "$out/$kernel.log" run "$kernel" \
+		"$out/counts" "$who" "$@"
 }
 
 guests() {
-	"$here/base/kernel.sh" run tree x86_64 vm hmm rdma
-	"$here/base/kernel.sh" stock-run stock x86_64 vm hmm rdma
+	"$here/base/kernel.sh" run
+	"$here/base/kernel.sh" stock-run
 	gcc -O2 -o "$out/counts" "$bench/counts.c" "$top/tools/testing/selftests/hmm/lib.c" -lpthread
 }
 

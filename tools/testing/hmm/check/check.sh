@@ -1,25 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# check.sh [NAME]... - run all that is in check.d, or what has NAME in its name
+# check.sh [NAME]... - run the suites of check/suites, or those with NAME in their name
 #
-# A suite is a script whose last line of output is "N passed, N failed, N
-# skipped". One that ends without it, or badly, counts as one failure more.
+# A suite that ends without a count, or badly, is one failure more.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
 logs=$top/build/log
 passed=0 failed=0 skipped=0
 
-selected() { # [NAME]...
-	local suite name
+counts='^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$'
 
-	for suite in "$here"/check.d/[0-9]*; do
-		[ $# -gt 0 ] || echo "$suite"
+selected() { # [NAME]...
+	local suite command name
+
+	while read -r suite command; do
+		[ $# -gt 0 ] || echo "$suite $command"
 		for name; do
-			[[ ${suite##*/} != *"$name"* ]] || echo "$suite"
+			[[ $suite != *"$name"* ]] || echo "$suite $command"
 		done
-	done
+	done < <(grep '^[0-9]' "$here/check/suites")
 }
 
 # Says once a minute where the suite is; the sleep holds no pipe open
@@ -32,7 +33,7 @@ watch() { # LOG
 }
 
 add() { # SUITE STATUS LOG
-	local name=${1##*/} p=0 f=0 s=0
+	local name=$1 p=0 f=0 s=0
 
 	if [[ $(tail -1 "$3") =~ $counts ]]; then
 		p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
@@ -43,19 +44,19 @@ add() { # SUITE STATUS LOG
 	[ "$2" = 0 ] || [ "$f" -gt 0 ] || f=1
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	if [ "$f" -gt 0 ]; then
-		grep -aE '^(not ok|# not ok|FAIL)|^[a-z-]+\.sh: ' "$3" | tail -20 >&2 || true
+		grep -aE '^(not ok|# not ok|FAIL)|^[a-z-]+\.(sh|py): ' "$3" | tail -20 >&2 || true
 		echo "      see $3" >&2
 	fi
 	echo "      $p passed, $f failed, $s skipped"
 }
 
-run() { # SUITE
-	local log=$logs/${1##*/}.log start=$SECONDS status=0 watcher
+run() { # SUITE COMMAND...
+	local log=$logs/$1.log start=$SECONDS status=0 watcher
 
 	: >"$log"
 	watch "$log" &
 	watcher=$!
-	"$1" >"$log" 2>&1 </dev/null || status=$?
+	"$here/$2" "${@:3}" >"$log" 2>&1 </dev/null || status=$?
 	kill $watcher
 	wait $watcher 2>/dev/null || true
 	add "$1" "$status" "$log"
@@ -64,16 +65,17 @@ run() { # SUITE
 
 mkdir -p "$logs"
 mapfile -t suites < <(selected "$@")
-[ ${#suites[@]} -gt 0 ] || die "$*: no suite of that name in tools/testing/hmm/check.d"
+[ ${#suites[@]} -gt 0 ] || die "$*: no suite of that name in tools/testing/hmm/check/suites"
 echo "[0/${#suites[@]}] packages, source, kernel"
 "$here/base/packages.sh" check
-"$here/base/check-kernel.sh"
+"$here/base/kernel.sh" check
 echo "      $SECONDS s"
 i=0
 for suite in "${suites[@]}"; do
 	i=$((i + 1))
-	echo "[$i/${#suites[@]}] ${suite##*/}"
-	run "$suite"
+	read -ra words <<<"$suite"
+	echo "[$i/${#suites[@]}] ${words[0]}"
+	run "${words[@]}"
 done
 echo "$SECONDS s in all; logs are in $logs"
 echo "$passed passed, $failed failed, $skipped skipped"

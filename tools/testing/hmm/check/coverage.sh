@@ -15,8 +15,8 @@ out=$top/build/coverage
 locked coverage
 rm -rf "$out"
 mkdir -p "$out/mm"
-"$here/base/check-kernel.sh"
-"$here/each-test.sh" -b >/dev/null
+"$here/base/kernel.sh" check
+"$here/guest/guest.py" list >/dev/null
 cp "$build"/tree/mm/hmm.c "$build"/tree/mm/hmm_dma.c "$out/mm/"
 # Nothing inlined that need not be: each function is counted once, not in each copy.
 # Two processors count at the same time.
@@ -24,8 +24,22 @@ sed -i 's/^static __always_inline /static noinline /' "$out"/mm/*.c
 "$here/mutants/own-copy.sh" -f "-fprofile-arcs -fprofile-update=atomic -ftest-coverage -fno-tree-loop-im -fno-inline" \
 	-o mm/tests/hmm_kunit.o "$out" mm/hmm.c mm/hmm_dma.c
 say "running the tests; their words go to ${out#"$top"/}/tests.log"
-"$here/vm.sh" -m "$guest_memory" -t 3600 -a "$guest_args kmemleak=off kunit.enable=1" -q "$guest_qemu" \
-	-l "$out/console.log" check "$here/coverage-guest.sh" "$build/selftests" "$out" \
+# shellcheck disable=SC2016 # the guest's variables
+"$here/guest/guest.py" -t 3600 -a "kmemleak=off kunit.enable=1" -d all -i "$out/test_hmm_range.ko" \
+	-l "$out/console.log" run check bash -c '
+	cd "$1"
+	for program in *; do
+		[ -f "$program" ] && [ -x "$program" ] || continue
+		echo "== $program"
+		timeout -k 10 1500 "./$program" || true
+	done
+	echo "== counts"
+	# Files of debugfs have no size, which tar goes by
+	mkdir /run/counts
+	for counts in "/sys/kernel/debug/gcov$2"/mm/*.gcda; do
+		cat "$counts" >"/run/counts/${counts##*/}"
+	done
+	tar -C /run/counts -cf - . | base64' bash "$build/selftests/hmm" "$out" \
 	>"$out/tests.log" || die "the guest did not get to the end; see $out/console.log"
 sed '1,/^== counts/d' "$out/tests.log" | base64 -d | tar -xf - -C "$out/mm"
 for file in hmm hmm_dma; do

@@ -91,7 +91,7 @@ try() { # LINTER
 
 mkdir -p "$out"
 "$here/base/packages.sh" lint
-"$here/base/check-kernel.sh"
+"$here/base/kernel.sh" check
 [ $# -gt 0 ] || set -- sparse cocci shell
 for linter; do
 	case $linter in

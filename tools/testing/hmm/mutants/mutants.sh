@@ -75,10 +75,6 @@ mutate_all() { # NAME...
 	done
 }
 
-run() { # WHAT: from lines of tests and modules to verdicts
-	"$here/each-test.sh" -l "$out/$1.log" check >"$out/$1.verdicts"
-}
-
 # The module without a mutant in the file of that one
 without() { # NAME
 	echo "none-$(basename "$(file "$1")" .c)"
@@ -102,7 +98,7 @@ try() { # NAME...
 	for name; do
 		list_tests "$name" "$name"
 		list_tests "$(without "$name")" "$name" sound
-	done | "$here/each-test.sh" -l "$out/log" check >"$out/verdicts"
+	done | "$here/guest/guest.py" -l "$out/log" each check >"$out/verdicts"
 }
 
 # There is a verdict for each test of the list, in its order. A test that does not
@@ -148,8 +144,8 @@ fi
 
 locked mutants
 mkdir -p "$out"
-"$here/base/check-kernel.sh"
-"$here/each-test.sh" -b >/dev/null
+"$here/base/kernel.sh" check
+"$here/guest/guest.py" list >/dev/null
 say "compiling $# mutants"
 take_files "$@"
 mutate_all "$@"

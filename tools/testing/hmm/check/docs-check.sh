@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Is what the documents say so?  C1, C2, J12, J13, G4, G5, S27
+# docs-check.sh - is what the documents say so?  C1, C2, J12, J13, G4, G5, S27
 set -euo pipefail
 # shellcheck source=tools/testing/hmm/env.sh
 . "$(dirname "$0")/../env.sh"

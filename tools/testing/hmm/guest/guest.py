@@ -1,0 +1,529 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""guest.py - boot a kernel, run something in it, and say how it went
+
+  guest.py [OPTION]... run KERNEL COMMAND...      a command
+  guest.py kselftest KERNEL TESTS [PROGRAM [OPTION...]]
+                                                  selftests: hmm, hmm-tests
+  guest.py each KERNEL                            tests one by one, see below
+  guest.py list                                   the tests there are, for "each"
+  guest.py kunit [MACHINE]...                     mm/tests/hmm_kunit.c
+  guest.py bits32 MACHINE...                      KUnit and selftests, on 32 bit
+
+KERNEL is a line of config/kernels and is brought up to date first; MACHINE is um,
+which is the default and runs natively, x86_64, i386, arm or arm-lpae. All else is
+QEMU, emulating. A panic, oops, warning or lock report in the console's log is a
+failure whatever a test says. What counts tests ends with "N passed, N failed, N
+skipped".
+
+"each" reads lines of "PROGRAM TEST [MODULE [sound]]", where MODULE is a test driver
+instead of KERNEL's, and prints a line for each, in that order: pass, FAIL or skip, as
+the test says; splat if the kernel complained; crash if the test or the guest did not
+end. It boots again when it must, or when a test marked as sound, which is to show
+that nothing is left of the test before, has not passed.
+"""
+import argparse
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, NoReturn
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from ktap import SPLAT, Ktap  # noqa: E402
+
+HERE = Path(__file__).resolve().parent.parent
+TOP = HERE.parent.parent.parent
+BUILD = Path(subprocess.run(["bash", "-c", '. "$0" && echo "$build"', HERE / "env.sh"],
+                            check=True, text=True, stdout=subprocess.PIPE).stdout.strip())
+TREE = BUILD / "tree"
+
+# A busy host makes the guest look stuck for longer than its watchdogs bear
+PATIENCE = ("sysctl.kernel.watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 "
+            "sysctl.kernel.hung_task_timeout_secs=600")
+COHERENT = 0x108000000  # the coherent devices' memory, which is 128 MiB
+
+
+@dataclass
+class Guest:
+    """How to boot it"""
+    memory: str = "2G"
+    cpus: int = 2
+    seconds: int = 600
+    args: str = ""
+    qemu: list[str] = field(default_factory=list)
+
+
+def selftest_guest(devices: bool = True, **options: Any) -> Guest:
+    qemu = ("-device intel-iommu -device edu "
+            "-object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar")
+    return Guest("5G", args=f"numa=fake=2 numa_balancing=disable memmap=128M${COHERENT:#x} secretmem.enable=1 hugepagesz=1G "
+                 "hugepages=1 hugepagesz=2M hugepages=64",
+                 qemu=qemu.split() if devices else [], **options)
+
+
+@dataclass
+class Tests:
+    """A directory of selftests and what they need"""
+    directory: str
+    modules: list[list[str]]  # paths below the kernel's objects, parameters
+    programs: list[str] = field(default_factory=list)  # or all of the Makefile's
+    goal: list[str] = field(default_factory=list)  # or what make does without
+
+
+TESTS = {
+    "hmm": Tests("hmm", [["lib/test_hmm_range.ko", f"coherent={COHERENT:#x}"]]),
+    "hmm-tests": Tests("mm", [["lib/test_hmm.ko"]], ["hmm-tests"], ["{out}/hmm-tests"]),
+}
+
+
+class Failed(Exception):
+    pass
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def script(path: str, *args: str) -> None:
+    if subprocess.run([HERE / path, *args], stdout=sys.stderr, check=False).returncode:
+        raise Failed(f"{path} {' '.join(args)} failed: see above")
+
+
+def make(log: Path, *args: str) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as out:
+        made = subprocess.run(["make", "-s", *args], stdout=out, stderr=out, check=False)
+    if made.returncode:
+        errors = [line for line in log.read_text().splitlines() if re.search(r"error|\*\*\*", line)]
+        raise Failed("\n".join(errors[:10] + [f"does not build: see {log}"]))
+
+
+def build_tests(directory: str, out: Path, arch: str = "", cross: str = "", *more: str) -> None:
+    """With the headers of the kernel that is tested, not those of this machine"""
+    headers = BUILD / f"headers{arch and '-' + arch}"
+    log = out.parent / f"{out.name}.log"
+    log.unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    make(log, "-C", str(TREE), f"O={headers}", *([f"ARCH={arch}"] if arch else []), "headers")
+    make(log, "-C", str(TREE / "tools/testing/selftests" / directory), f"OUTPUT={out}",
+         f"KHDR_INCLUDES=-isystem {headers}/usr/include",
+         *([f"CROSS_COMPILE={cross}", f"CC={cross}gcc"] if cross else []), *more)
+
+
+def makefile_programs(directory: str) -> list[str]:
+    makefile = (TREE / "tools/testing/selftests" / directory / "Makefile").read_text()
+    found = re.search(r"^TEST_GEN_PROGS\s*:?=\s*(.*)", makefile, re.M)
+    return found[1].split() if found else []
+
+
+def build_collection(tests: Tests) -> Path:
+    """Where its programs are"""
+    script("base/tree.sh", "tree")
+    out = BUILD / "selftests" / tests.directory
+    build_tests(tests.directory, out, "", "", *(word.format(out=out) for word in tests.goal))
+    return out
+
+
+def timeout_of(directory: str) -> int:
+    found = re.search(r"^timeout=(\d+)", (TREE / "tools/testing/selftests" / directory /
+                                          "settings").read_text(), re.M)
+    return int(found[1]) if found else 45
+
+
+def complaints(log: Path) -> list[str]:
+    return [line for line in log.read_text(errors="replace").splitlines() if SPLAT.search(line)]
+
+
+def watched(argv: list[str], seconds: int, hear: Callable[[str], None], **options: Any) -> int:
+    """Runs a kernel whose output goes to hear(), and for no longer than that."""
+    late = threading.Event()
+    # A port is closed to the guest when QEMU's input ends: this one never does
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True, errors="replace", **options)
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    try:
+        assert process.stdout
+        for line in process.stdout:
+            hear(line.rstrip("\n"))
+        code = process.wait()
+    finally:
+        timer.cancel()
+        process.kill()
+    if late.is_set():
+        raise Failed(f"stopped after {seconds} s")
+    return code
+
+
+def boot(kernel: str, guest: Guest, job: dict[str, Any], log: Path,
+         hear: Callable[[str], None] = say) -> int:
+    """Boots an x86-64 kernel to do a job; see init.py. The exit status of the job"""
+    image = BUILD / kernel / "vmlinux"
+    if not image.exists():
+        raise Failed(f"{image}: not there")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
+    job = {"modules": [], "programs": [], "command": [], "seconds": None, "dir": os.getcwd(),
+           "visible": [str(TOP), str(BUILD), os.getcwd()]} | job
+    with tempfile.TemporaryDirectory(prefix="guest.", dir=BUILD) as name:
+        where = Path(name)
+        (where / "job").write_text(json.dumps(job))
+        status = where / "status"
+        code = watched(
+            ["qemu-system-x86_64", "-machine", "q35",
+             # Threads and -icount exclude each other
+             "-accel", f"tcg,thread={'single' if guest.cpus == 1 else 'multi'}",
+             "-cpu", "max,la57=off", "-smp", str(guest.cpus), "-m", guest.memory,
+             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+             "-kernel", str(image), "-append",
+             "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p "
+             "rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro "
+             f"init={HERE}/guest/init.py mitigations=off nokaslr {PATIENCE} {guest.args} "
+             f"-- {where}/job",
+             "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
+             "-serial", f"file:{log}", "-device", "virtio-serial",
+             "-chardev", "stdio,id=out,signal=off", "-device", "virtserialport,chardev=out,name=out",
+             "-chardev", f"file,id=status,path={status}",
+             "-device", "virtserialport,chardev=status,name=status", *guest.qemu],
+            guest.seconds, hear)
+        if bad := complaints(log):
+            raise Failed("\n".join([*bad[:5], f"{kernel}: the kernel complains; see {log}"]))
+        if code:
+            raise Failed(f"{kernel}: QEMU ended with {code}; see {log}")
+        if not status.exists() or not status.read_text():
+            last = log.read_text(errors="replace").splitlines()[-3:]
+            raise Failed("\n".join([*last, f"{kernel}: the guest ended early; see {log}"]))
+        return int(status.read_text())
+
+
+def report(ktap: Ktap) -> int:
+    ktap.end()
+    for failure in ktap.failures:
+        say(f"not ok - {failure}")
+    say(str(ktap))
+    return 1 if ktap.failed else 0
+
+
+def modules_of(kernel: str, tests: Tests) -> list[list[str]]:
+    return [[str(BUILD / kernel / path), *parameters] for path, *parameters in tests.modules
+            if (BUILD / kernel / path).exists() or len(tests.modules) == 1]
+
+
+def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namespace) -> int:
+    tests = TESTS[name]
+    script("base/kernel.sh", kernel)
+    where = build_collection(tests)
+    programs = [words] if words else [[p] for p in tests.programs or makefile_programs(tests.directory)]
+    for program, *_ in programs:
+        if not (where / program).exists():
+            raise Failed(f"{program}: there are {' '.join(makefile_programs(tests.directory))}")
+    seconds = options.seconds or timeout_of(tests.directory)
+    guest = guest_of(options, selftest_guest())
+    guest.seconds = seconds * len(programs) + 120
+    ktap = Ktap()
+    with (BUILD / kernel / f"{name}.tap").open("w") as tap:
+        def hear(line: str) -> None:
+            ktap.feed(line)
+            print(line, file=tap, flush=True)
+            say(line)
+
+        try:
+            code = boot(kernel, guest, {"modules": modules_of(kernel, tests), "seconds": seconds,
+                                        "programs": [[str(where / p), *o] for p, *o in programs]},
+                        BUILD / kernel / f"{name}-console.log", hear)
+            if code or ktap.ended < len(programs):
+                ktap.fail("the guest: see above")
+        except Failed as why:
+            say(str(why))
+            ktap.fail("the guest: see above")
+    return report(ktap)
+
+
+def list_tests() -> None:
+    """The harness lists variants and tests of a fixture side by side."""
+    where = build_collection(TESTS["hmm"])
+    for program in makefile_programs("hmm"):
+        said = subprocess.run([where / program, "-l"], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False).stdout
+        fixture, variants, tests = "", [], []
+        for line in [*said.splitlines(), "---"]:
+            if line.startswith("---"):
+                for variant, test in itertools.product(variants or [""], tests):
+                    say(f"{program} {fixture}.{variant and variant + '.'}{test}")
+                variants, tests = [], []
+            elif not line.startswith("#"):
+                fixture = line.split()[0] if line[:1] != " " else fixture
+                variants += line[21:46].split()
+                tests += line[47:].split()
+
+
+def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
+    module, *parameters = TESTS["hmm"].modules[0]
+    tap = log.with_name(log.name + ".tap")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
+    tap.write_text("")
+    guest.args += " kmemleak=off"
+    while lines:
+        job = {"list": lines, "module": str(BUILD / kernel / module), "parameters": parameters,
+               "driver": Path(module).stem, "programs": str(BUILD / "selftests/hmm")}
+        verdicts: list[str] = []
+        begun, why = "", "nothing was said"
+
+        def hear(line: str) -> None:
+            nonlocal begun
+            with tap.open("a") as out:
+                print(line, file=out)
+            if line.startswith("begin "):
+                begun = line[6:]
+            elif re.match(r"(pass|FAIL|skip|splat) ", line):
+                verdicts.append(line)
+                say(line)
+                begun = ""
+
+        this = log.with_name(log.name + ".boot")
+        try:
+            boot(kernel, guest, job, this, hear)
+        except Failed as reason:
+            why = str(reason)
+        with log.open("a") as out:
+            out.write(this.read_text(errors="replace"))
+        # A test that was begun and did not end is what the boot ended with
+        if begun:
+            verdicts.append(f"crash {begun}")
+            say(verdicts[-1])
+        if not verdicts:
+            raise Failed(f"{kernel}: no test was begun: {why}; see {log}")
+        lines = lines[len(verdicts):]
+
+
+@dataclass
+class Machine:
+    """What KUnit, and on 32 bit the selftests, are run on"""
+    arch: str
+    cross: str = ""
+    image: str = ""
+    qemu: str = ""
+    memory: str = "1G"
+    programs: str = ""
+    package: str = ""
+
+    @property
+    def configs(self) -> list[str]:
+        return [".kunitconfig", *(["bits32.config"] if self.programs else []), f"{self.arch}.config"]
+
+
+# Devices of ARM's virt need cache maintenance, and hmm_dma refuses those. QEMU's own
+# choice of an i386 is without NX, of which DEBUG_VM warns wherever PAE is on.
+ARM = "qemu-system-arm -M virt -cpu cortex-a15 -append console=ttyAMA0"
+MACHINES = {
+    "um": Machine("um", image="linux"),
+    "x86_64": Machine("x86_64", image="arch/x86/boot/bzImage",
+                      qemu="qemu-system-x86_64 -append console=ttyS0"),
+    "i386": Machine("i386", "i686-linux-gnu-", "arch/x86/boot/bzImage",
+                    "qemu-system-i386 -cpu core2duo,-lm,-syscall -append console=ttyS0", "3G",
+                    "range table errors model race dma", "libc6-dev-i386-cross"),
+    "arm": Machine("arm", "arm-linux-gnueabihf-", "arch/arm/boot/zImage", ARM, "1G",
+                   "range table errors model race", "libc6-dev-armhf-cross"),
+    "arm-lpae": Machine("arm", "arm-linux-gnueabihf-", "arch/arm/boot/zImage", ARM, "3G",
+                        "range table errors model race", "libc6-dev-armhf-cross"),
+}
+
+
+def have(command: str, package: str) -> None:
+    if subprocess.run(["which", command], stdout=subprocess.DEVNULL, check=False).returncode:
+        raise Failed(f"{command}: not found; apt-get install {package}")
+
+
+def boot_machine(name: str, args: str, seconds: int, log: Path, *more: str) -> Ktap:
+    """Boots a kernel that speaks TAP on its console."""
+    machine = MACHINES[name]
+    image = str(BUILD / f"kunit-{name}" / machine.image)
+    args = f"panic=-1 oops=panic {args}"
+    if machine.qemu:
+        words = shlex.split(machine.qemu)
+        argv = [*words[:-1], f"{words[-1]} {args}", "-kernel", image, "-m", machine.memory,
+                "-smp", "2" if machine.programs else "1", "-nodefaults", "-display", "none",
+                "-no-reboot", "-serial", "stdio", *more]
+    else:
+        argv = [image, "mem=1G", "console=tty", "con=null", "con0=fd:0,fd:1", *args.split()]
+    ktap = Ktap()
+    with log.open("w") as out:
+        def hear(line: str) -> None:
+            ktap.feed(line)
+            print(line, file=out, flush=True)
+            if re.search(r"^ *not ok|EXPECTATION FAILED|ASSERTION FAILED| ended with", line):
+                say(line)
+
+        try:
+            code = watched(argv, seconds, hear, stderr=subprocess.STDOUT)
+            if code and machine.qemu:
+                ktap.fail(f"{name}: QEMU ended with {code}")
+        except Failed as why:
+            ktap.fail(f"{name}: {why}; see {log}")
+    ktap.end()
+    if bad := complaints(log):
+        say("\n".join(bad[:5]))
+        ktap.fail(f"{name}: the kernel complains; see {log}")
+    if not ktap.said:
+        ktap.fail(f"{name}: no test said anything; see {log}")
+    return ktap
+
+
+def kunit(name: str) -> Ktap:
+    """Configured and built by the kernel's own kunit.py"""
+    machine = MACHINES[name]
+    cross = machine.cross if machine.arch == "arm" else ""
+    have(f"{cross}gcc", f"gcc-{cross.rstrip('-')}" if cross else "gcc")
+    if machine.qemu:
+        have(machine.qemu.split()[0], f"qemu-system-{'arm' if machine.arch == 'arm' else 'x86'}")
+    say(f"{name}: KUnit")
+    build, log = BUILD / f"kunit-{name}", BUILD / f"kunit-{name}.log"
+    build.mkdir(parents=True, exist_ok=True)
+    ccache = "ccache " if not subprocess.run(["which", "ccache"], stdout=subprocess.DEVNULL,
+                                             check=False).returncode else ""
+    configs = [HERE / "config/kunit" / c for c in dict.fromkeys([*machine.configs, f"{name}.config"])]
+    with log.open("w") as out:
+        built = subprocess.run(
+            [TREE / "tools/testing/kunit/kunit.py", "build", "--arch", machine.arch, "--build_dir",
+             build, *(f"--kunitconfig={c}" for c in configs if c.exists()),
+             *([f"--cross_compile={cross}"] if cross else []), "--jobs", str(os.cpu_count()),
+             "--make_options", f"CC={ccache}{cross}gcc"],
+            stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False)
+    if built.returncode:
+        errors = [line for line in log.read_text().splitlines() if "rror" in line]
+        raise Failed("\n".join([*errors[:10], f"{name}: does not build; see {log}"]))
+    end = "reboot" if machine.qemu else "halt"
+    return boot_machine(name, f"kunit.enable=1 kunit.filter_glob=hmm* kunit_shutdown={end}", 900,
+                        build / "test.log")
+
+
+def initramfs(machine: Machine) -> Path:
+    """The selftests and their first process, static"""
+    for command, package in ("cpio", "cpio"), (f"{machine.cross}gcc",
+                                               f"gcc-{machine.cross.rstrip('-')} {machine.package}"):
+        have(command, package)
+    out = BUILD / "bits32" / machine.arch
+    root = out / "root"
+    # The kernel's harness casts pointers to what is wider on 32 bit
+    build_tests("hmm", root, machine.arch, machine.cross, "LDFLAGS=-static",
+                "USERCFLAGS=-Wno-pointer-to-int-cast")
+    subprocess.run([f"{machine.cross}gcc", "-O2", "-Wall", "-static", "-o", root / "init",
+                    HERE / "guest/init32.c"], check=True)
+    (root / "dev").mkdir(exist_ok=True)
+    files = "\n".join([".", "dev", "init", *machine.programs.split()])
+    with (out / "initramfs").open("wb") as image:
+        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=files.encode(),
+                       stdout=image, check=True)
+    return out / "initramfs"
+
+
+def bits32(name: str) -> Ktap:
+    """On ARM without LPAE a page table is without pmd_pfn() and its kin; with LPAE it can lie
+    in high memory (HIGHPTE), which no other architecture has any more, and a PTE left mapped
+    be seen by more than RCU. i386 has PAE. Tests that need memory of a device skip.
+    """
+    machine, seconds = MACHINES[name], 600
+    say(f"{name}: selftests")
+    image = initramfs(machine)
+    programs = machine.programs.split()
+    ktap = boot_machine(name, f"kunit.enable=0 rdinit=/init -- {seconds} " +
+                        " ".join(f"/{p}" for p in programs), seconds * len(programs) + 120,
+                        BUILD / "bits32" / f"{name}.log", "-initrd", str(image))
+    if ktap.ended < len(programs):
+        ktap.fail(f"{name}: the guest did not get to its end")
+    return ktap
+
+
+def on_machines(names: list[str], *runs: Callable[[str], Ktap]) -> int:
+    script("base/tree.sh", "tree")
+    total = Ktap()
+    for name, run in itertools.product(names, runs):
+        ktap = run(name)
+        say(f"{name}: {ktap}")
+        for count in "passed", "failed", "skipped":
+            setattr(total, count, getattr(total, count) + getattr(ktap, count))
+        total.failures += ktap.failures
+    return report(total)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(usage=(__doc__ or "").split("\n\n")[1].strip())
+    parser.add_argument("action", choices=["run", "kselftest", "each", "list", "kunit", "bits32"])
+    parser.add_argument("-m", "--memory")
+    parser.add_argument("-c", "--cpus", type=int)
+    parser.add_argument("-t", "--seconds", type=int, help="for a command, or for each program")
+    parser.add_argument("-a", "--args", help="for the kernel", default="")
+    parser.add_argument("-q", "--qemu", help="options of QEMU", default="")
+    parser.add_argument("-d", "--devices", choices=["memory", "all"], default="",
+                        help="load the test driver, in a guest with the memory that it needs, "
+                        "or with all devices")
+    parser.add_argument("-l", "--log", type=Path, help="of the console")
+    parser.add_argument("-i", "--insmod", metavar="DRIVER", help="instead of the kernel's")
+    parser.add_argument("words", nargs=argparse.REMAINDER)
+    return parser.parse_args()
+
+
+def guest_of(options: argparse.Namespace, default: Guest) -> Guest:
+    default.memory = options.memory or default.memory
+    default.cpus = options.cpus or default.cpus
+    default.seconds = options.seconds or default.seconds
+    default.args += f" {options.args}"
+    default.qemu += options.qemu.split()
+    return default
+
+
+def main() -> int:
+    options = arguments()
+    action, words = options.action, options.words
+    if action in ("kunit", "bits32"):
+        for name in words:
+            if name not in MACHINES or (action == "bits32" and not MACHINES[name].programs):
+                raise Failed(f"{name}: there are {' '.join(MACHINES)}")
+        return on_machines(words or ["um"], *([kunit, bits32] if action == "bits32" else [kunit]))
+    if action == "list":
+        list_tests()
+        return 0
+    if not words:
+        raise Failed(f"{action}: which kernel? See {HERE / 'config/kernels'}")
+    kernel = words.pop(0)
+    if action == "kselftest":
+        if not words or words[0] not in TESTS:
+            raise Failed(f"there are {' '.join(TESTS)}")
+        return kselftest(kernel, words[0], words[1:], options)
+    if action == "each":
+        guest = guest_of(options, selftest_guest(seconds=3000))
+        each(kernel, options.log or BUILD / kernel / "each.log", guest, sys.stdin.read().splitlines())
+        return 0
+    guest, modules = Guest(), []
+    if options.devices:
+        guest, modules = selftest_guest(options.devices == "all"), modules_of(kernel, TESTS["hmm"])
+        modules[0][0] = options.insmod or modules[0][0]
+    return boot(kernel, guest_of(options, guest), {"modules": modules, "command": words},
+                options.log or BUILD / kernel / "console.log")
+
+
+def fail(why: object) -> NoReturn:
+    print(f"guest.py: {why}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as reason:
+        fail(reason)
