@@ -4,7 +4,7 @@
 
   guest.py [OPTION]... run KERNEL COMMAND...      a command
   guest.py kselftest KERNEL TESTS [PROGRAM [OPTION...]]
-                                                  selftests: hmm, hmm-tests
+                                                  selftests: hmm, hmm-tests, rdma
   guest.py each KERNEL                            tests one by one, see below
   guest.py list                                   the tests there are, for "each"
   guest.py kunit [MACHINE]...                     mm/tests/hmm_kunit.c
@@ -46,8 +46,9 @@ BUILD = Path(subprocess.run(["bash", "-c", '. "$0" && echo "$build"', HERE / "en
                             check=True, text=True, stdout=subprocess.PIPE).stdout.strip())
 TREE = BUILD / "tree"
 
-# A busy host makes the guest look stuck for longer than its watchdogs bear
-PATIENCE = ("sysctl.kernel.watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 "
+# A busy host makes the guest look stuck for longer than its watchdogs bear, and its
+# timer look dead while it boots
+PATIENCE = ("no_timer_check sysctl.kernel.watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 "
             "sysctl.kernel.hung_task_timeout_secs=600")
 COHERENT = 0x108000000  # the coherent devices' memory, which is 128 MiB
 
@@ -82,6 +83,12 @@ class Tests:
 TESTS = {
     "hmm": Tests("hmm", [["lib/test_hmm_range.ko", f"coherent={COHERENT:#x}"]]),
     "hmm-tests": Tests("mm", [["lib/test_hmm.ko"]], ["hmm-tests"], ["{out}/hmm-tests"]),
+    # What is built into the kernel has no module
+    "rdma": Tests("rdma", [[f"{name}.ko"] for name in (
+        "drivers/net/dummy", "drivers/block/brd", "drivers/block/loop", "net/ipv4/udp_tunnel",
+        "net/ipv6/ip6_udp_tunnel", "drivers/infiniband/core/ib_core",
+        "drivers/infiniband/core/ib_uverbs_support", "drivers/infiniband/core/ib_uverbs",
+        "drivers/infiniband/sw/rxe/rdma_rxe")], ["rxe_odp.sh"], ["install", "INSTALL_PATH={out}"]),
 }
 
 

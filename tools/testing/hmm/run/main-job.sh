@@ -9,6 +9,7 @@
 # PROGRAMS is where odp_torture is.
 # -s is for a stock kernel, which has nothing to show that its walker is ours.
 set -euo pipefail
+. "$(dirname "$0")/../../selftests/rdma/odp_setup.sh"
 
 usage="usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]"
 obj=${1:?$usage} programs=${2:?$usage}
@@ -50,43 +51,13 @@ load_modules() {
 	done
 }
 
-set_up_device() {
-	ip link set lo up
-	[ -e /sys/class/net/dummy0 ] || ip link add dummy0 type dummy
-	ip link set dummy0 mtu 9000
-	ip address add 10.73.0.1/24 dev dummy0
-	ip link set dummy0 up
-	rdma link add rxe0 type rxe netdev dummy0
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		gid_index=$(ipv4_gid) && return
-		sleep 0.3
-	done
-	echo "main-job: rxe0 got no IPv4 GID; see: rdma link, ip address" >&2
-	exit 1
-}
-
-ipv4_gid() {
-	local gid
-
-	for gid in /sys/class/infiniband/rxe0/ports/1/gids/{0..7}; do
-		if grep -q ^0000:0000:0000:0000:0000:ffff "$gid"; then
-			basename "$gid"
-			return
-		fi
-	done
-	return 1
-}
-
 set_up_memory() {
 	local thp=/sys/kernel/mm/transparent_hugepage
 
 	echo madvise >$thp/enabled
 	echo advise >$thp/shmem_enabled
 	echo 10 >$thp/khugepaged/scan_sleep_millisecs
-	# Through a loop: what comes back from a RAM disk itself is never clean
-	losetup /dev/loop0 /dev/ram0
-	mkswap /dev/loop0 >/dev/null
-	swapon /dev/loop0
+	set_up_swap /dev/ram0 /dev/loop0
 	# The storm has one of these as well
 	mkswap /dev/ram1 >/dev/null
 }
@@ -243,7 +214,7 @@ show_walker() {
 
 echo "== setting up rxe0 on dummy0"
 load_modules
-set_up_device
+set_up_device rxe0 dummy0 10.73.0.1
 set_up_memory
 set_up_counters
 echo "== pingpong, pinned and on demand"

@@ -26,7 +26,8 @@ step() {
 
 storm() {
 	mkdir -p "$build/programs"
-	cc -O2 -Wall -o "$build/programs/odp_torture" "$here/run/odp_torture.c" -libverbs -lpthread
+	cc -O2 -Wall -D_GNU_SOURCE -o "$build/programs/odp_torture" "$here/run/odp_torture.c" \
+		"$top/tools/testing/selftests/rdma/odp.c" -libverbs -lpthread
 }
 
 main_job() { # KERNEL [ARG]...
