@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # docs.sh - Documentation/mm as HTML, by the kernel's own rules
+# docs.sh check - is what the documents say so?  C1, C2, J12, J13, G4, G5, S27
 #
 # Only mm/ is rendered, so that links to other directories lead nowhere: what
 # sphinx says of that is dropped, and what it says of our files is an error.
@@ -14,15 +15,123 @@ log=$obj.log
 # Our files, as sphinx names them
 ours() { "$here/base/overlay.sh" -l | grep -v '\.patch$' | sed 's/\.rst$//'; }
 
-command -v sphinx-build >/dev/null || die "sphinx-build is missing: install python3-sphinx"
-"$here/base/tree.sh" tree
-mkdir -p "$obj"
-say "rendering"
-# Sphinx repeats no warning about a page that it does not render again
-rm -rf "$obj/Documentation"
-PYTHONDONTWRITEBYTECODE=1 make -C "$build/tree" O="$obj" SPHINXDIRS=mm PYTHON3=/usr/bin/python3 \
-	htmldocs >"$log" 2>&1 || { tail -5 "$log" >&2; die "does not render; see $log"; }
-page=$obj/Documentation/output/mm/hmm.html
-[ -s "$page" ] || die "hmm.html was not made; see $log"
-! grep -E 'WARNING|ERROR' "$log" | grep -F "$(ours)" >&2 || die "warnings; see $log"
-say "${page#"$top"/}"
+render() {
+	command -v sphinx-build >/dev/null || die "sphinx-build is missing: install python3-sphinx"
+	"$here/base/tree.sh" tree
+	mkdir -p "$obj"
+	say "rendering"
+	# Sphinx repeats no warning about a page that it does not render again
+	rm -rf "$obj/Documentation"
+	PYTHONDONTWRITEBYTECODE=1 make -C "$build/tree" O="$obj" SPHINXDIRS=mm PYTHON3=/usr/bin/python3 \
+		htmldocs >"$log" 2>&1 || { tail -5 "$log" >&2; die "does not render; see $log"; }
+	local page=$obj/Documentation/output/mm/hmm.html
+	[ -s "$page" ] || die "hmm.html was not made; see $log"
+	! grep -E 'WARNING|ERROR' "$log" | grep -F "$(ours)" >&2 || die "warnings; see $log"
+	say "${page#"$top"/}"
+}
+
+if [ "${1:-}" != check ]; then
+	render
+	exit
+fi
+
+doc=Documentation/mm/hmm.rst
+tree=$build/tree kernel=$build/check
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+n=0 passed=0 failed=0
+
+test_that() { # NAME COMMAND...
+	n=$((n + 1))
+	if "${@:2}" >"$tmp/log" 2>&1; then
+		passed=$((passed + 1))
+		echo "ok $n $1"
+	else
+		failed=$((failed + 1))
+		sed 's/^/# /' "$tmp/log"
+		echo "not ok $n $1"
+	fi
+}
+
+# The examples, which make one module
+examples() {
+	awk '
+		/^\.\. code-block:: c$/	{ code = 1; next }
+		code && /^[^ \t]/	{ code = 0 }
+		code			{ sub(/^   /, ""); print }
+	' "$tree/$doc"
+}
+
+compile_examples() { # [MAKE-ARG]...
+	local dir=$tmp/examples
+
+	mkdir -p "$dir"
+	examples >"$dir/hmm_examples.c"
+	[ "$(wc -l <"$dir/hmm_examples.c")" -gt 100 ] || { echo "no examples found"; return 1; }
+	echo 'obj-m := hmm_examples.o' >"$dir/Makefile"
+	make -C "$tree" O="$kernel" M="$dir" W=1 KCFLAGS=-Werror "$@" modules
+}
+
+# Without the stub of old, what is not there cannot be linked
+needs_hmm_mirror() {
+	local dir=$tmp/unlinked
+
+	mkdir -p "$dir"
+	{ echo '#undef CONFIG_HMM_MIRROR'; examples; } >"$dir/hmm_examples.c"
+	echo 'obj-m := hmm_examples.o' >"$dir/Makefile"
+	make -C "$tree" O="$kernel" M="$dir" hmm_examples.o
+	nm -u "$dir/hmm_examples.o" | grep -w hmm_range_fault
+}
+
+# What kernel-doc says of a tree, without line numbers
+complaints() { # TREE FILE...
+	(cd "$1" && /usr/bin/python3 -B tools/docs/kernel-doc -none "${@:2}" 2>&1 |
+		sed -E 's/:[0-9]+//' | sort -u)
+}
+
+# None of our files, and none that was not there before of the kernel's
+kernel_doc() {
+	! complaints "$tree" include/linux/hmm.h include/linux/hmm-dma.h mm/hmm.c mm/hmm_dma.c | grep . &&
+		! comm -13 <(complaints "$build/base" include/linux/{memremap,migrate}.h) \
+			<(complaints "$tree" include/linux/{memremap,migrate}.h) | grep .
+}
+
+no_longer() { # WORD FILE...
+	! (cd "$tree" && grep -rn "$1" "${@:2}")
+}
+
+# The last column of the table of rows: "file: name", which is a test, or a row
+# of table.c
+tests_named_exist() {
+	local file name missing=0
+
+	while IFS=': ' read -r file name; do
+		grep -qE "TEST(_F|_F_TIMEOUT)?\(([a-z]+, )?${name}[),]|^ROW[A-Z_]*\([A-Z0-9_]+, $name," \
+			"$tree/tools/testing/selftests/hmm/$file.c" || { echo "$doc: no test $file: $name"; missing=1; }
+	done < <(grep -oE '^       *[- ]*(range|table|errors|owners|race|dma|model|dirty|progress): [A-Za-z0-9_]+' "$tree/$doc" |
+		sed 's/^[ -]*//')
+	[ $missing = 0 ]
+}
+
+patches_named_exist() {
+	local subject missing=0
+
+	while read -r subject; do
+		grep -qxF "$subject" <(head -qn 1 "$top"/series/*.msg) ||
+			{ echo "$doc: no patch \"$subject\""; missing=1; }
+	done < <(awk '/^   \* - [A-Z][0-9]+$/ { getline; getline; sub(/^     - /, ""); print }' "$tree/$doc")
+	[ $missing = 0 ]
+}
+
+test_that "G4 renders without a warning" "$0"
+test_that "G4 kernel-doc has no complaint" kernel_doc
+test_that "G4 S27 the examples are a module" compile_examples
+test_that "C1 a driver without HMM_MIRROR does not link" needs_hmm_mirror
+test_that "C2 no HMM_FAULT_ALLOW_RETRY" no_longer HMM_FAULT_ALLOW_RETRY include/linux mm Documentation/mm
+test_that "J12 no HMM_FAULT_SNAPSHOT" no_longer HMM_FAULT_SNAPSHOT include/linux mm Documentation/mm
+test_that "J13 no CONFIG_TRANSPARENT_HUGEPAGE in mm/hmm.c" no_longer CONFIG_TRANSPARENT_HUGEPAGE mm/hmm.c
+test_that "G4 every test that is named exists" tests_named_exist
+test_that "G5 every patch that is named exists" patches_named_exist
+test_that "G5 the series carries each file once" "$here/series/series.sh" list
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ]
