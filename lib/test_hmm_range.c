@@ -474,15 +474,15 @@ static struct folio *range_alloc(struct range_dev *to, struct page *from,
 	return folio;
 }
 
-/* Fill @folio with the bytes of @from and the pages behind it; zeroes if NULL */
-static void range_fill(struct folio *folio, struct page *from)
+/* Fill @folio with the bytes of @from and @nr - 1 behind it; zeroes if NULL */
+static void range_fill(struct folio *folio, struct page *from, unsigned long nr)
 {
 	unsigned long i;
 
 	for (i = 0; i < folio_nr_pages(folio); i++) {
 		struct page *to = range_storage(folio_page(folio, i));
 
-		if (from)
+		if (from && i < nr)
 			copy_highpage(to, range_storage(from + i));
 		else
 			clear_highpage(to);
@@ -490,13 +490,13 @@ static void range_fill(struct folio *folio, struct page *from)
 }
 
 static bool range_give(struct range_dev *to, struct page *from,
-		       unsigned long *dst, unsigned int order)
+		       unsigned long nr, unsigned long *dst, unsigned int order)
 {
 	struct folio *folio = range_alloc(to, from, order);
 
 	if (!folio)
 		return false;
-	range_fill(folio, from);
+	range_fill(folio, from, nr);
 	*dst = migrate_pfn(folio_pfn(folio));
 	if (order)
 		*dst |= MIGRATE_PFN_COMPOUND;
@@ -516,11 +516,11 @@ static void range_give_all(struct range_dev *to, const unsigned long *src,
 		step = large ? min(RANGE_PMD_NR, nr - i) : 1;
 		if (!(src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		if (range_give(to, from, dst + i, large ? RANGE_PMD_ORDER : 0) ||
-		    !large)
+		if (range_give(to, from, step, dst + i,
+			       large ? RANGE_PMD_ORDER : 0) || !large)
 			continue;
 		for (j = 0; j < step; j++)
-			range_give(to, from ? from + j : NULL, dst + i + j, 0);
+			range_give(to, from ? from + j : NULL, 1, dst + i + j, 0);
 	}
 }
 
@@ -1216,11 +1216,23 @@ static void range_give_wanted(struct range_dev *to, const unsigned long *src,
 			      unsigned long *dst, const u8 *want,
 			      unsigned long nr)
 {
-	unsigned long i;
+	unsigned long i, first = 0, end = 0;
+	struct page *head = NULL, *from;
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
+		from = migrate_pfn_to_page(src[i]);
+		if (src[i] & MIGRATE_PFN_COMPOUND) {
+			head = from;
+			first = i;
+			end = i + RANGE_PMD_NR;
+		}
+		/* Of a large folio only the first page has an entry */
+		if (i < end && head)
+			from = head + i - first;
 		if (want[i])
-			range_give(to, migrate_pfn_to_page(src[i]), dst + i, 0);
+			range_give(to, from, 1, dst + i,
+				   min_t(unsigned int, want[i] - 1, RANGE_PMD_ORDER));
+	}
 }
 
 /* @raw gets src[] as user space is to see it; NULL to collect and put back */
@@ -1230,10 +1242,13 @@ static int range_migrate_locked(struct range_file *rf, struct migrate_vma *args,
 {
 	struct range_dev *to = cmd->to == HMM_RANGE_TO_DEVICE ? rf->dev : NULL;
 	size_t bytes = cmd->nr * sizeof(*raw);
+	ktime_t begin;
 	int ret;
 
 	args->vma = vma_lookup(current->mm, args->start);
+	begin = ktime_get();
 	ret = migrate_vma_setup(args);
+	cmd->ns = ktime_to_ns(ktime_sub(ktime_get(), begin));
 	cmd->npages = args->npages;
 	cmd->cpages = args->cpages;
 	memcpy(raw, args->src, bytes);
@@ -1241,17 +1256,18 @@ static int range_migrate_locked(struct range_file *rf, struct migrate_vma *args,
 		return ret;
 	range_stop_at(rf, HMM_RANGE_HOLD_MIGRATE);
 
-	if (cmd->to == HMM_RANGE_TO_NOWHERE) {
-		migrate_vma_pages(args);
-	} else {
+	if (cmd->to != HMM_RANGE_TO_NOWHERE) {
 		if (want)
 			range_give_wanted(to, args->src, args->dst, want, cmd->nr);
 		else
 			range_give_all(to, args->src, args->dst, cmd->nr);
-		migrate_vma_pages(args);
-		memcpy(raw, args->src, bytes);
 	}
+	begin = ktime_get();
+	migrate_vma_pages(args);
+	if (cmd->to != HMM_RANGE_TO_NOWHERE)
+		memcpy(raw, args->src, bytes);
 	migrate_vma_finalize(args);
+	cmd->ns += ktime_to_ns(ktime_sub(ktime_get(), begin));
 	return 0;
 }
 

@@ -150,13 +150,15 @@ struct hmm_range_call {
  * @nr: pages
  * @src: user array of __u64: out, src[] as set by migrate_vma_setup(), or after
  *	migrate_vma_pages() where pages were given a destination
- * @want: user array of __u8, or 0: give just those pages a destination, one by
- *	one; otherwise all that were selected, as large as they come
+ * @want: user array of __u8, or 0: give just those pages a destination of the
+ *	order that is one less, whatever was selected; otherwise all that were
+ *	selected, as large as they come
  * @select: MIGRATE_VMA_SELECT_*
  * @owner: the device to play, or HMM_RANGE_NOBODY
  * @to: HMM_RANGE_TO_*
  * @npages: out: as set by migrate_vma_setup()
  * @cpages: out: as set by migrate_vma_setup()
+ * @ns: out: time in migrate_vma_setup(), _pages() and _finalize()
  */
 struct hmm_range_migrate {
 	__aligned_u64 addr;
@@ -168,6 +170,7 @@ struct hmm_range_migrate {
 	__u32 to;
 	__aligned_u64 npages;
 	__aligned_u64 cpages;
+	__aligned_u64 ns;
 };
 
 /* Leave everything where it is; to this device; to system memory */
