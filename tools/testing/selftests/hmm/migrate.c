@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What migrate_vma_setup(), _pages() and _finalize() do on the way: what becomes
- * of pages that cannot move, and whether anything is lost.
+ * What migrate_vma_setup(), _pages() and _finalize() do on the way: how often the
+ * TLB is flushed and for what, what becomes of pages that cannot move, and
+ * whether anything is lost.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+#include "../../../../mm/gup_test.h"
 #include "test.h"
+
+#define TRACING		"/sys/kernel/tracing/"
+#define INSTANCE	TRACING "instances/hmm/"
+/* A line of it is not longer */
+#define LINE		256
 
 FIXTURE_HMM();
 
@@ -30,6 +41,278 @@ static int move(int dev, int owner, uint32_t to, uint64_t select, const void *ad
 static unsigned long with_device(const void *p, unsigned long nr)
 {
 	return nr - pages_with(p, nr, PM_PRESENT);
+}
+
+/* What the kernel calls meanwhile, in this thread, by kprobes and tracepoints */
+
+static bool probe_add(const char *what)
+{
+	int fd = open(TRACING "kprobe_events", O_WRONLY | O_APPEND | O_CLOEXEC);
+	bool added = fd >= 0 && write(fd, what, strlen(what)) == (ssize_t)strlen(what);
+
+	if (fd >= 0)
+		close(fd);
+	return added;
+}
+
+/* What was seen before is forgotten when the file is truncated, not written */
+static bool watch_clear(void)
+{
+	int fd = open(INSTANCE "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* Whether the event can be watched; it is from here on */
+static bool watch_begin(const char *event)
+{
+	char path[LINE], pid[16];
+
+	if (mkdir(INSTANCE, 0700) && errno != EEXIST)
+		return false;
+	snprintf(pid, sizeof(pid), "%d", (int)syscall(SYS_gettid));
+	snprintf(path, sizeof(path), INSTANCE "events/%s/enable", event);
+	return write_file(INSTANCE "set_event_pid", pid) && watch_clear() &&
+	       write_file(path, "1");
+}
+
+static void watch_end(const char *event)
+{
+	char path[LINE];
+
+	snprintf(path, sizeof(path), INSTANCE "events/%s/enable", event);
+	write_file(path, "0");
+}
+
+/* The next line about the event, behind its name */
+static bool watch_next(FILE *f, const char *event, char *line)
+{
+	const char *name = strchr(event, '/') + 1;
+	char *at;
+
+	while (f && fgets(line, LINE, f)) {
+		at = strstr(line, name);
+		if (line[0] != '#' && at) {
+			memmove(line, at, strlen(at) + 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+static unsigned long watch_count(const char *event)
+{
+	FILE *f = fopen(INSTANCE "trace", "r");
+	unsigned long n = 0;
+	char line[LINE];
+
+	while (watch_next(f, event, line))
+		n++;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/*
+ * Flushes of the TLB, where they are made by one function. Its arguments are the
+ * mm, and where what is flushed begins and ends.
+ */
+#define FLUSH	"hmm/flush"
+
+struct flush {
+	uintptr_t start, end;
+};
+
+static bool flushes_begin(void)
+{
+	watch_end(FLUSH);
+	return (!access(TRACING "events/" FLUSH, F_OK) ||
+		probe_add("p:" FLUSH " flush_tlb_mm_range start=$arg2 end=$arg3\n")) &&
+	       watch_begin(FLUSH);
+}
+
+/* How many there were of any of the @nr pages, and the first @max of them */
+static unsigned long flushes_end(const void *p, unsigned long nr, struct flush *seen,
+				 unsigned long max)
+{
+	uintptr_t start = (uintptr_t)p, end = start + nr * PAGE;
+	unsigned long n = 0;
+	struct flush flush;
+	char line[LINE];
+	FILE *f;
+
+	watch_end(FLUSH);
+	f = fopen(INSTANCE "trace", "r");
+	while (watch_next(f, FLUSH, line)) {
+		if (sscanf(strstr(line, "start="), "start=%lx end=%lx",
+			   &flush.start, &flush.end) != 2)
+			break;
+		if (flush.start >= end || flush.end <= start)
+			continue;
+		if (n < max)
+			seen[n] = flush;
+		n++;
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+#define NEED_FLUSHES()							\
+	NEED(flushes_begin(), "needs kprobes and flush_tlb_mm_range()")
+
+/* Present pages of a table, all of them exclusive: the TLB is flushed once */
+TEST_F(hmm, S39_one_flush_for_a_table)
+{
+	struct flush flush;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(2 * HUGE, false);
+	fill(p, 2 * HUGE);
+	NEED_FLUSHES();
+	ASSERT_EQ(HUGE_NR, to_device(PRIVATE_A, p, HUGE_NR, false));
+	ASSERT_EQ(1, flushes_end(p, 2 * HUGE_NR, &flush, 1));
+	EXPECT_EQ((uintptr_t)p, flush.start);
+	EXPECT_EQ((uintptr_t)p + HUGE, flush.end);
+	EXPECT_EQ(HUGE_NR, with_device(p, 2 * HUGE_NR));
+	EXPECT_TRUE(filled(p, 2 * HUGE));
+}
+
+/* Nor is it flushed for more than was in it */
+TEST_F(hmm, S39_flush_from_first_to_last)
+{
+	struct flush flush;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(HUGE, false);
+	/* Holes, device's, present, a hole, present, device's, holes */
+	fill(p + 3 * PAGE, 12 * PAGE);
+	ASSERT_EQ(2, to_device(PRIVATE_A, p + 3 * PAGE, 2, false));
+	ASSERT_EQ(2, to_device(PRIVATE_A, p + 13 * PAGE, 2, false));
+	ASSERT_EQ(0, madvise(p + 8 * PAGE, PAGE, MADV_DONTNEED));
+	NEED_FLUSHES();
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_NOWHERE,
+			  SELECT_SYSTEM | SELECT_PRIVATE, p, HUGE_NR, NULL,
+			  call_new(p, HUGE_NR)->e));
+	ASSERT_EQ(1, flushes_end(p, HUGE_NR, &flush, 1));
+	EXPECT_EQ((uintptr_t)p + 5 * PAGE, flush.start);
+	EXPECT_EQ((uintptr_t)p + 13 * PAGE, flush.end);
+	EXPECT_TRUE(filled(p + 3 * PAGE, 5 * PAGE));
+	EXPECT_TRUE(filled(p + 9 * PAGE, 6 * PAGE));
+}
+
+/* What was never in a TLB is not flushed from it */
+TEST_F(hmm, S39_no_flush_for_device_private)
+{
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(HUGE, false);
+	fill(p, HUGE);
+	ASSERT_EQ(HUGE_NR, to_device(PRIVATE_A, p, HUGE_NR, false));
+	NEED_FLUSHES();
+	ASSERT_EQ(HUGE_NR, to_system(PRIVATE_A, p, HUGE_NR, false));
+	EXPECT_EQ(0, flushes_end(p, HUGE_NR, NULL, 0));
+	EXPECT_TRUE(filled(p, HUGE));
+}
+
+/*
+ * The lock is dropped in the middle of a table, to split a folio: what was cleared
+ * before is flushed first, and not once more later.
+ */
+TEST_F(hmm, S39_flush_before_the_lock_is_dropped)
+{
+	unsigned long small = HUGE_NR / 4;
+	struct flush flush[2] = {};
+	char *p;
+
+	NEED_DEVICE();
+	NEED_THP();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	ASSERT_EQ(0, madvise(p, small * PAGE, MADV_DONTNEED));
+	ASSERT_EQ(0, madvise(p, HUGE, MADV_NOHUGEPAGE));
+	fill(p, small * PAGE);
+	NEED_FLUSHES();
+	ASSERT_EQ(HUGE_NR, to_device(PRIVATE_A, p, HUGE_NR, false));
+	ASSERT_LE(2, flushes_end(p, HUGE_NR, flush, 2));
+	EXPECT_EQ((uintptr_t)p, flush[0].start);
+	EXPECT_EQ((uintptr_t)p + small * PAGE, flush[0].end);
+	EXPECT_LE((uintptr_t)p + small * PAGE, flush[1].start);
+	EXPECT_EQ(HUGE_NR, with_device(p, HUGE_NR));
+	EXPECT_TRUE(filled(p, HUGE));
+}
+
+/* Pages that cannot move */
+
+static int gup = -1;
+
+/* For writing; until pins_stop() */
+static bool pin(const void *p, unsigned long nr)
+{
+	struct pin_longterm_test pin = {
+		.addr = (uintptr_t)p,
+		.size = nr * PAGE,
+		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE |
+			 PIN_LONGTERM_TEST_FLAG_USE_FAST,
+	};
+
+	gup = open("/sys/kernel/debug/gup_test", O_RDWR | O_CLOEXEC);
+	return gup >= 0 && !ioctl(gup, PIN_LONGTERM_TEST_START, &pin);
+}
+
+static void unpin(void)
+{
+	ioctl(gup, PIN_LONGTERM_TEST_STOP);
+	close(gup);
+}
+
+/* Whether who has pinned them sees what is there */
+static bool pinned_filled(const void *p, unsigned long nr)
+{
+	char *seen = malloc(nr * PAGE);
+	uint64_t to = (uintptr_t)seen;
+	unsigned long i;
+	bool same;
+
+	same = seen && !ioctl(gup, PIN_LONGTERM_TEST_READ, &to);
+	for (i = 0; same && i < nr; i++)
+		same = *(uint64_t *)(seen + i * PAGE) == (uintptr_t)p + i * PAGE;
+	free(seen);
+	return same;
+}
+
+/*
+ * A pinned page stays, and never leaves the page table; its neighbours go.  It is
+ * one page to the process and to who has pinned it afterwards, too.
+ */
+TEST_F(hmm, S39_pinned_page_keeps_its_entry)
+{
+	static const char event[] = "migrate/remove_migration_pte";
+	uint64_t before;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(16 * PAGE, false);
+	fill(p, 16 * PAGE);
+	NEED(pin(p + 5 * PAGE, 1), "needs CONFIG_GUP_TEST");
+	before = pagemap(p + 5 * PAGE);
+	NEED(watch_begin(event), "needs tracepoints");
+	EXPECT_EQ(15, to_device(PRIVATE_A, p, 16, false));
+	watch_end(event);
+	EXPECT_EQ(15, watch_count(event));
+	EXPECT_EQ(before, pagemap(p + 5 * PAGE));
+	EXPECT_EQ(15, with_device(p, 16));
+	*(uint64_t *)(p + 5 * PAGE) = 0;
+	fill(p + 5 * PAGE, PAGE);
+	EXPECT_TRUE(pinned_filled(p + 5 * PAGE, 1));
+	unpin();
+	EXPECT_EQ(1, to_device(PRIVATE_A, p + 5 * PAGE, 1, false));
+	EXPECT_TRUE(filled(p, 16 * PAGE));
 }
 
 /* Destinations that are not as large as what is to go there */
@@ -161,6 +444,68 @@ TEST_F(hmm, S38_single_destinations_of_a_huge_page)
 		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
 	}
 	EXPECT_TRUE(filled(p, HUGE));
+}
+
+/* Others' processors */
+
+static bool on_cpu(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	return !sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+struct writer {
+	volatile uint64_t *p;
+	unsigned long nr;
+	uint64_t rounds;
+	volatile bool stop;
+	bool lost;
+};
+
+/* Counts up in every page, and says whether each count was as it was left */
+static void *write_all(void *arg)
+{
+	struct writer *w = arg;
+	unsigned long i;
+
+	on_cpu(1);
+	for (; !w->stop; w->rounds++)
+		for (i = 0; i < w->nr; i++)
+			w->lost |= w->p[i * PAGE / sizeof(*w->p)]++ != w->rounds;
+	return NULL;
+}
+
+/*
+ * A thread on another processor writes all the time, and misses no flush: what it
+ * writes is there when the page has moved, and moved again.
+ */
+TEST_F(hmm, S39_no_write_is_lost)
+{
+	struct writer w = { .nr = 32 };
+	uint64_t src[32];
+	pthread_t thread;
+	unsigned long i;
+	int round;
+
+	NEED_DEVICE();
+	NEED(sysconf(_SC_NPROCESSORS_ONLN) > 1, "needs two processors");
+	on_cpu(0);
+	w.p = map_anon(w.nr * PAGE, false);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_all, &w));
+	for (round = 0; round < 300; round++) {
+		ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+				  SELECT_SYSTEM, (void *)w.p, w.nr, NULL, src));
+		usleep(round % 8 * 50);
+	}
+	w.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, w.rounds);
+	EXPECT_FALSE(w.lost);
+	for (i = 0; i < w.nr; i++)
+		EXPECT_EQ(w.rounds, w.p[i * PAGE / sizeof(*w.p)]);
 }
 
 TEST_HARNESS_MAIN
