@@ -3,17 +3,17 @@
 #
 # own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH... - a test driver that calls its own copy of a file
 #
-# Compiles DIR/mm/hmm.c (if PATH is mm/hmm.c) as it was compiled for kernel
-# `check`, with CFLAGS in addition, and links it with the test driver to
-# DIR/test_hmm_range.ko: that module calls this copy, and not the kernel's. So does
-# OBJECT of the kernel, of which the module gets a copy, too. What it needs of the
-# kernel and modules do not get is found by address, as vm.sh boots with nokaslr.
+# Makes DIR/test_hmm_range.ko for kernel `check`, an external module for kbuild: the
+# test driver as it was built with the kernel, and DIR/mm/hmm.c (if PATH is mm/hmm.c),
+# compiled with CFLAGS in addition. That module calls this copy, and not the kernel's.
+# So does OBJECT of the kernel, of which the module gets a copy, too. What modules do
+# not get of the kernel the linker knows by address, as guest.py boots with nokaslr.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
 usage="usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
 obj=$build/check
-cflags='' objects=()
+cflags='' objects=("$obj/lib/test_hmm_range.o")
 while getopts f:o: option; do
 	case $option in
 	f) cflags=$OPTARG ;;
@@ -26,48 +26,24 @@ shift $((OPTIND - 1))
 dir=$(readlink -f "$1")
 shift
 
-# The commands that kbuild has used for a target
-saved_command() { # TARGET
-	sed -n 's/^savedcmd_[^ ]* := //p' "$obj/$(dirname "$1")/.$(basename "$1").cmd" |
-		sed 's/\$\$/$/g'
-}
-
-compile() { # PATH
-	local object=${1%.c}.o command objtool
-
-	command=$(saved_command "$object")
-	command=${command%% ; *}
-	# What is compiled here was never compiled before
-	command=${command#ccache }
-	command=${command/-Wp,-MMD,"$(dirname "$object")/.$(basename "$object").d"/}
-	command=${command/ -c -o "$object" "$build/tree/$1"/ $cflags -c -o "$dir/$object" "$dir/$1"}
-	[[ $command == *"$dir/$1"* ]] || die "$1: no command to compile it in $obj"
-	# Code of modules has been gone over by this; that of the kernel as a whole
-	objtool=$(saved_command lib/test_hmm_range.o | sed -n 's/.* ; *\(.*\) [^ ]*$/\1/p')
-	(cd "$obj" && eval "$command" && ${objtool:+$objtool "$dir/$object"}) >"$dir/log" 2>&1 || {
-		grep -m 3 error "$dir/log" >&2
-		die "$dir/$1: does not compile; see $dir/log"
-	}
-}
-
-# All that the kernel has and this module does not get, with its address: what is
-# not exported, or to a namespace
+# What the kernel has and modules do not get: not exported, or to a namespace
 addresses() {
-	awk '{ print $3, $1 }' "$obj/System.map" | sort -u -k 1,1 |
-		join -v 1 - <(awk -F '\t' '$5 == "" { print $2 }' "$obj/Module.symvers" | sort -u)
+	awk '{ print $3, $1 }' "$obj/System.map" | grep -E '^[A-Za-z_][A-Za-z0-9_]* ' | sort -u -k 1,1 |
+		join -v 1 - <(awk -F '\t' '$5 == "" { print $2 }' "$obj/Module.symvers" | sort -u) |
+		awk '{ print "PROVIDE(" $1 " = 0x" $2 ");" }'
 }
 
-undefined() { # OBJECT...
-	nm "$@" | awk 'NF > 1 && $(NF - 1) == "U" { print $NF }' | sort -u
+addresses >"$dir/addresses.ld"
+# It is the kernel's code: headers hide some of what that gets from modules
+echo '#undef MODULE' >"$dir/kernel.h"
+cat >"$dir/Kbuild" <<END
+obj-m := test_hmm_range.o
+test_hmm_range-y := ${*/%.c/.o}
+ccflags-y := -include $dir/kernel.h -D__DISABLE_EXPORTS -I\$(srctree)/mm $cflags
+ldflags-y := ${objects[*]} $dir/addresses.ld
+END
+ccache=$(command -v ccache >/dev/null && [ -z "${CCACHE_DISABLE:-}" ] && echo "ccache ") || true
+make -s -C "$build/tree" O="$obj" ARCH=x86_64 CC="${ccache}gcc" M="$dir" modules >"$dir/log" 2>&1 || {
+	grep -m 3 -E 'error|ERROR|undefined' "$dir/log" >&2 || tail -3 "$dir/log" >&2
+	die "$dir: cannot be built; see $dir/log"
 }
-
-for path; do
-	compile "$path"
-	objects+=("$dir/${path%.c}.o")
-done
-mapfile -t symbols < <(addresses | join - <(undefined "${objects[@]}") |
-	awk '{ print "--defsym=" $1 "=0x" $2 }')
-ld -r -m elf_x86_64 -z noexecstack --build-id=none -T "$obj/scripts/module.lds" \
-	"${symbols[@]}" -o "$dir/test_hmm_range.ko" "$obj/lib/test_hmm_range.o" \
-	"$obj/lib/test_hmm_range.mod.o" "$obj/.module-common.o" "${objects[@]}" ||
-	die "$dir: cannot be linked"
