@@ -51,7 +51,7 @@ mutants: ## put old faults back one by one, and see the tests notice each
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
 coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reach
-	@$(hmm)/check/coverage.sh
+	@$(hmm)/check/coverage.py
 
 bench: ## measure it against stock and against its targets (30 min)
 	@$(hmm)/bench/bench.sh
