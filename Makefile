@@ -50,6 +50,9 @@ compare: ## the same tests on stock and on this, side by side
 mutants: ## put old faults back one by one, and see the tests notice each
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
+rows: ## which tests and mutants there are for each row of the contract
+	@$(hmm)/check/rows.py
+
 coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reach
 	@$(hmm)/check/coverage.py
 
@@ -83,4 +86,4 @@ series-check: ## check that each patch of the series builds, and the last is wha
 	@$(hmm)/series/series-check.sh
 
 .PHONY: help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
-	coverage bench lint drivers arch arm i386 apply series series-check
+	rows coverage bench lint drivers arch arm i386 apply series series-check

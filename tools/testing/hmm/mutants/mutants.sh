@@ -3,7 +3,7 @@
 #
 # mutants.sh [-l] [NAME...] - put old faults back, one at a time: do the tests notice?
 #
-# mutants/NAME.diff brings back the fault of the row that it is named after. Its
+# mutants/NAME.diff brings back a fault; "Row:" says which row of the contract. Its
 # "Test:" lines say which tests are to notice. A mutant is killed if one of them
 # fails, or if the kernel complains or dies under it, and the same test passes without
 # the mutant; else it survives. -l lists them, and the rows without.
@@ -25,7 +25,7 @@ list() {
 	local name
 
 	for name; do
-		printf '%-20s %s\n' "$name" "$(title "$name")"
+		printf '%-28s %s\n' "$name" "$(title "$name")"
 	done
 	echo
 	cat "$dir/without"
@@ -120,7 +120,7 @@ report() { # NAME...
 				verdict=killed
 			fi
 		done
-		printf '%-9s %-20s %s: %s\n' "$verdict" "$name" "$(title "$name")" "${how# }"
+		printf '%-9s %-28s %s: %s\n' "$verdict" "$name" "$(title "$name")" "${how# }"
 	done
 }
 

@@ -234,6 +234,7 @@ static unsigned long lost(struct call *c, struct memory m, uint64_t ask,
 	return wrong;
 }
 
+/* S30 */
 TEST_F(dirty, written_when_asked_for)
 {
 	unsigned long writable;
@@ -242,7 +243,7 @@ TEST_F(dirty, written_when_asked_for)
 	EXPECT_EQ(self->m.nr, writable);
 }
 
-/* A device that asks for reading and finds that it may write does not lose, either */
+/* S30: A device that asks for reading and finds that it may write does not lose, either */
 TEST_F(dirty, written_when_found_writable)
 {
 	unsigned long writable;
@@ -262,7 +263,7 @@ TEST_F(dirty, written_by_the_cpu_before)
 
 FIXTURE_HMM();
 
-/* Own memory of the device, freed lazily before it got there, comes home */
+/* S30: Own memory of the device, freed lazily before it got there, comes home */
 TEST_F(hmm, dirty_own_memory_comes_home)
 {
 	struct memory m = made_lazily_freed();
@@ -284,7 +285,7 @@ TEST_F(hmm, dirty_own_memory_comes_home)
 		EXPECT_EQ(WRITTEN(i), *(uint64_t *)(m.p + i * PAGE));
 }
 
-/* A disk that is written back between two writes of the device, and then read anew */
+/* S30: A disk that is written back between two writes of the device, and then read anew */
 TEST_F(hmm, dirty_file_after_fsync)
 {
 	char dir[] = "/tmp/hmm.XXXXXX", path[64];

@@ -132,10 +132,10 @@ static unsigned long read_right(const struct dma *d)
 }
 
 /*
- * S18: every entry leads to its own memory, all of it, and is mapped once.  Behind
- * an IOMMU, entries lie one after the other.
+ * S18: Every entry leads to its own memory, all of it, and is mapped once. Behind an
+ * IOMMU, entries lie one after the other.
  */
-TEST_F(dma, S18_each_entry_leads_to_its_memory)
+TEST_F(dma, each_entry_leads_to_its_memory)
 {
 	struct dma *d = &self->d;
 	unsigned long i;
@@ -166,8 +166,8 @@ TEST_F(dma, S18_each_entry_leads_to_its_memory)
 		ASSERT_EQ(0, __ret);					\
 	} while (0)
 
-/* The same when all are mapped by one call; mapping them again does nothing */
-TEST_F(dma, S18_all_entries_at_once)
+/* S18: The same when all are mapped by one call; mapping them again does nothing */
+TEST_F(dma, all_entries_at_once)
 {
 	struct dma *d = &self->d;
 
@@ -181,8 +181,8 @@ TEST_F(dma, S18_all_entries_at_once)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
-/* Those that are mapped already are left alone */
-TEST_F(dma, S18_the_rest_at_once)
+/* S18: Those that are mapped already are left alone */
+TEST_F(dma, the_rest_at_once)
 {
 	struct dma *d = &self->d;
 
@@ -196,8 +196,8 @@ TEST_F(dma, S18_the_rest_at_once)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
-/* S28: sticky bits of an entry say whether it is mapped: one a mapping */
-TEST_F(dma, S28_sticky_bits_say_what_is_mapped)
+/* S28: Sticky bits of an entry say whether it is mapped: one a mapping */
+TEST_F(dma, sticky_bits_say_what_is_mapped)
 {
 	struct dma *d = &self->d;
 	unsigned long i, found = 0;
@@ -209,10 +209,10 @@ TEST_F(dma, S28_sticky_bits_say_what_is_mapped)
 }
 
 /*
- * S36: pages of a huge one, in order but a page off: no device without an IOMMU can
- * take them for a large one of its own.
+ * S36: Pages of a huge one, in order but a page off: no device without an IOMMU can take
+ * them for a large one of its own.
  */
-TEST_F(dma, S36_contiguous_but_not_aligned)
+TEST_F(dma, contiguous_but_not_aligned)
 {
 	struct dma *d = &self->d, off;
 	char *q = map_anon(HUGE, false);
@@ -377,8 +377,8 @@ FIXTURE_TEARDOWN(p2p)
 			EXPECT_EQ(0, (d)->cmd.maps);			\
 	} while (0)
 
-/* S18, promise 10: reached as is fit, and said so by the sticky bits */
-TEST_F(p2p, S18_one_by_one)
+/* S18, promise 10: Reached as is fit, and said so by the sticky bits */
+TEST_F(p2p, one_by_one)
 {
 	struct dma *d = &self->d;
 
@@ -386,7 +386,8 @@ TEST_F(p2p, S18_one_by_one)
 	EXPECT_P2P(d);
 }
 
-TEST_F(p2p, S18_all_at_once)
+/* S18 */
+TEST_F(p2p, all_at_once)
 {
 	struct dma *d = &self->d;
 
@@ -447,10 +448,10 @@ FIXTURE_TEARDOWN(iommu)
 }
 
 /*
- * Promise 7: what the IOMMU refuses is not mapped, its error is told, and nothing is
- * left behind. What all at once could not map can be mapped one by one.
+ * S18, promise 7: What the IOMMU refuses is not mapped, its error is told, and nothing
+ * is left behind. What all at once could not map can be mapped one by one.
  */
-TEST_F(iommu, S18_what_is_refused_is_not_mapped)
+TEST_F(iommu, what_is_refused_is_not_mapped)
 {
 	struct dma *d = &self->d;
 	unsigned long i, refused = 0;
@@ -499,8 +500,8 @@ TEST_F(dma, entries_that_are_not_valid)
 	}
 }
 
-/* An entry that cannot be mapped is not; the others are */
-TEST_F(hmm, S18_one_mapping_fails)
+/* S18: An entry that cannot be mapped is not; the others are */
+TEST_F(hmm, one_mapping_fails)
 {
 	unsigned long i, wrong = 0;
 	struct dma d = { };
@@ -542,8 +543,8 @@ static bool all_but_one(struct dma *d)
 	       !d->cmd.wrong && !d->cmd.sticky;
 }
 
-/* S18: an entry whose pages are not one piece of memory, or not of one kind */
-TEST_F(hmm, S18_entry_of_pieces_is_refused)
+/* S18: An entry whose pages are not one piece of memory, or not of one kind */
+TEST_F(hmm, entry_of_pieces_is_refused)
 {
 	struct dma d = { };
 	const char *why = dma_open(&d, HMM_RANGE_DMA_LIST, 4);
@@ -618,7 +619,8 @@ TEST_F(hmm, ill_map_is_refused)
 	EXPECT_EQ(-EINVAL, dma(&bad));
 }
 
-TEST_F(hmm, G2_ill_dma_is_refused)
+/* G2 */
+TEST_F(hmm, ill_dma_is_refused)
 {
 	char *p = map_anon(HUGE, false);
 	static uint64_t data[512];

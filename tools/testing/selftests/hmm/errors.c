@@ -43,8 +43,8 @@ static void set_odd_inputs(struct call *c, uint64_t ask)
 			  (i & 2 ? hmm.p2pdma : 0) | (i + 1);
 }
 
-/* J4, J16, J17: memory that ends amid the range */
-TEST_F(hmm, J16_J17_no_vma_behind)
+/* J16, J17, J4: Memory that ends amid the range */
+TEST_F(hmm, no_vma_behind)
 {
 	char *p = map_anon(HUGE, false);
 	unsigned long i;
@@ -66,7 +66,8 @@ TEST_F(hmm, J16_J17_no_vma_behind)
 		  call_count(self->c, 0, NR, READABLE));
 }
 
-TEST_F(hmm, J16_eperm_amid_the_range)
+/* J16 */
+TEST_F(hmm, eperm_amid_the_range)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -84,8 +85,8 @@ TEST_F(hmm, J16_eperm_amid_the_range)
 	ASSERT_ANSWERED(self->c, call_run(self->c));
 }
 
-/* Each way in which a fault handler fails, locked and not */
-TEST_F(hmm, J16_faults_that_fail)
+/* J16: Each way in which a fault handler fails, locked and not */
+TEST_F(hmm, faults_that_fail)
 {
 	static const struct { uint32_t what; int ret; } ways[] = {
 		{ HMM_RANGE_ACT_SIGBUS, -EFAULT },
@@ -112,8 +113,8 @@ TEST_F(hmm, J16_faults_that_fail)
 }
 
 /* J15: the fault of page 4 unmaps page 5, which the notifier watches */
-/* The fifth fault calls the notifier: the others are served, but not answered */
-TEST_F(hmm, J15_locked_call_says_ebusy_once)
+/* J15: The fifth fault calls the notifier: the others are served, but not answered */
+TEST_F(hmm, locked_call_says_ebusy_once)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
 
@@ -126,7 +127,8 @@ TEST_F(hmm, J15_locked_call_says_ebusy_once)
 	EXPECT_EQ(NR - 4, inputs_left(self->c));
 }
 
-TEST_F(hmm, J15_sequence_over_before_the_call)
+/* J15 */
+TEST_F(hmm, sequence_over_before_the_call)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -262,8 +264,8 @@ TEST_F(hmm, timeout_of_zero)
 	pthread_join(thread, NULL);
 }
 
-/* C2: a fault handler never gets to drop the lock of the locked call */
-TEST_F(hmm, C2_locked_call_keeps_the_lock)
+/* C2: A fault handler never gets to drop the lock of the locked call */
+TEST_F(hmm, locked_call_keeps_the_lock)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
 
@@ -332,7 +334,8 @@ static void migration_under_way(struct __test_metadata *_metadata,
 	EXPECT_EQ(m->nr, m->moved);
 }
 
-TEST_F(hmm, J3_migration_under_way_pte)
+/* J3 */
+TEST_F(hmm, migration_under_way_pte)
 {
 	struct mover m = { .p = map_anon(HUGE, false), .nr = NR };
 
@@ -342,7 +345,8 @@ TEST_F(hmm, J3_migration_under_way_pte)
 	migration_under_way(_metadata, self->c, &m);
 }
 
-TEST_F(hmm, J3_migration_under_way_pmd)
+/* J3 */
+TEST_F(hmm, migration_under_way_pmd)
 {
 	struct mover m = { .p = map_anon(HUGE, true), .nr = HUGE_NR, .huge = true };
 
@@ -354,7 +358,8 @@ TEST_F(hmm, J3_migration_under_way_pmd)
 
 /* Devices that fail and go */
 
-TEST_F(hmm, C9_no_memory_to_come_home_to)
+/* C9 */
+TEST_F(hmm, no_memory_to_come_home_to)
 {
 	char *p = map_anon(HUGE, false);
 	uint32_t fail = 1;
@@ -371,8 +376,8 @@ TEST_F(hmm, C9_no_memory_to_come_home_to)
 	EXPECT_TRUE(call_filled(self->c));
 }
 
-/* A huge page that comes home in small ones */
-TEST_F(hmm, C9_no_huge_page_to_come_home_to)
+/* C9: A huge page that comes home in small ones */
+TEST_F(hmm, no_huge_page_to_come_home_to)
 {
 	char *p = map_anon(HUGE, true);
 	uint32_t fail = 1;
@@ -391,8 +396,8 @@ TEST_F(hmm, C9_no_huge_page_to_come_home_to)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
-/* J9: nothing in an answer keeps a device from being taken away */
-TEST_F(hmm, J9_device_removed_while_answered)
+/* J9: Nothing in an answer keeps a device from being taken away */
+TEST_F(hmm, device_removed_while_answered)
 {
 	char *p = map_anon(HUGE, false);
 	uint32_t lacks = 0;
@@ -457,10 +462,10 @@ static void *preempt_call(void *arg)
 }
 
 /*
- * S21, promise 8: a call has read a huge device entry, and is preempted. Before it
- * goes on the device is gone, unless RCU was to keep both.
+ * S21, promise 8: A call has read a huge device entry, and is preempted. Before it goes
+ * on the device is gone, unless RCU was to keep both.
  */
-TEST_F_TIMEOUT(hmm, S21_device_removed_before_the_look, 60)
+TEST_F_TIMEOUT(hmm, device_removed_before_the_look, 60)
 {
 	uint32_t absent = HMM_RANGE_HOLD_ABSENT, lacks = 0;
 	struct preempted p = { };
@@ -512,10 +517,10 @@ static void *come_and_go(void *arg)
 }
 
 /*
- * S21, promise 8: calls look at huge device entries while the device is taken
- * away and given back; KASAN tells of what is looked at too late.
+ * S21, promise 8: Calls look at huge device entries while the device is taken away and
+ * given back; KASAN tells of what is looked at too late.
  */
-TEST_F(hmm, S21_device_removed_amid_calls)
+TEST_F(hmm, device_removed_amid_calls)
 {
 	struct remover r = { .p = map_anon(HUGE, true) };
 	time_t end = time(NULL) + 4;
@@ -606,8 +611,8 @@ TEST_F(hmm, range_of_256_mib)
 	EXPECT_TRUE(call_filled(self->c));
 }
 
-/* Every alignment that a range can have with the huge page it begins in */
-TEST_F(hmm, J14_every_beginning_in_a_huge_page)
+/* J14: Every alignment that a range can have with the huge page it begins in */
+TEST_F(hmm, every_beginning_in_a_huge_page)
 {
 	char *p = map_anon(2 * HUGE, true);
 	unsigned long i;
@@ -712,8 +717,8 @@ static bool fail_call(struct __test_metadata *_metadata, FIXTURE_DATA(hmm) *self
 	return did;
 }
 
-/* Promises 6, 7: whichever allocation fails, the call says so and loses nothing */
-TEST_F_TIMEOUT(hmm, J16_every_allocation_fails_in_turn, 240)
+/* J16: Promises 6, 7: whichever allocation fails, the call says so and loses nothing */
+TEST_F_TIMEOUT(hmm, every_allocation_fails_in_turn, 240)
 {
 	static const uint32_t kinds[] = { 0, HMM_RANGE_UNLOCKED };
 	unsigned int i, nth, failed;
@@ -736,7 +741,8 @@ static int refused(struct hmm_range_call *raw)
 	return ioctl(hmm_fd[0], HMM_RANGE_CALL, raw) ? -errno : 0;
 }
 
-TEST_F(hmm, G2_ill_arguments_are_refused)
+/* G2 */
+TEST_F(hmm, ill_arguments_are_refused)
 {
 	char *p = map_anon(HUGE, false);
 	struct hmm_range_call raw;
@@ -783,7 +789,8 @@ TEST_F(hmm, G2_ill_arguments_are_refused)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 }
 
-TEST_F(hmm, G2_ill_migrations_are_refused)
+/* G2 */
+TEST_F(hmm, ill_migrations_are_refused)
 {
 	char *p = map_anon(HUGE, false);
 	uint64_t src[NR];
@@ -816,8 +823,8 @@ TEST_F(hmm, G2_ill_migrations_are_refused)
 	EXPECT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_MIGRATE, &bad));
 }
 
-/* Addresses that are nobody's: an error, or answered so */
-TEST_F(hmm, G2_J17_addresses_of_the_kernel)
+/* G2, J17: Addresses that are nobody's: an error, or answered so */
+TEST_F(hmm, addresses_of_the_kernel)
 {
 	const uint64_t at[] = { 0, 1ULL << 46, 1ULL << 47, 0xffff888000000000ULL,
 				0xffffffff81000000ULL, -(NR + 1) * PAGE };
@@ -835,7 +842,8 @@ TEST_F(hmm, G2_J17_addresses_of_the_kernel)
 	}
 }
 
-TEST_F(hmm, G2_for_the_super_user_alone)
+/* G2 */
+TEST_F(hmm, for_the_super_user_alone)
 {
 	int status;
 	pid_t pid = fork();
@@ -849,8 +857,8 @@ TEST_F(hmm, G2_for_the_super_user_alone)
 	EXPECT_EQ(0, status);
 }
 
-/* The mm of someone who is gone has no ranges */
-TEST_F(hmm, G2_mm_that_is_gone)
+/* G2: The mm of someone who is gone has no ranges */
+TEST_F(hmm, mm_that_is_gone)
 {
 	int status, fd[2];
 	pid_t pid;

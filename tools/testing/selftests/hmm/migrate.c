@@ -163,8 +163,8 @@ static unsigned long flushes_end(const void *p, unsigned long nr, struct flush *
 #define NEED_FLUSHES()							\
 	NEED(flushes_begin(), "needs kprobes and flush_tlb_mm_range()")
 
-/* Present pages of a table, all of them exclusive: the TLB is flushed once */
-TEST_F(hmm, S39_one_flush_for_a_table)
+/* S39: Present pages of a table, all of them exclusive: the TLB is flushed once */
+TEST_F(hmm, one_flush_for_a_table)
 {
 	struct flush flush;
 	char *p;
@@ -181,8 +181,8 @@ TEST_F(hmm, S39_one_flush_for_a_table)
 	EXPECT_TRUE(filled(p, 2 * HUGE));
 }
 
-/* Nor is it flushed for more than was in it */
-TEST_F(hmm, S39_flush_from_first_to_last)
+/* S39: Nor is it flushed for more than was in it */
+TEST_F(hmm, flush_from_first_to_last)
 {
 	struct flush flush;
 	char *p;
@@ -205,8 +205,8 @@ TEST_F(hmm, S39_flush_from_first_to_last)
 	EXPECT_TRUE(filled(p + 9 * PAGE, 6 * PAGE));
 }
 
-/* What was never in a TLB is not flushed from it */
-TEST_F(hmm, S39_no_flush_for_device_private)
+/* S39: What was never in a TLB is not flushed from it */
+TEST_F(hmm, no_flush_for_device_private)
 {
 	char *p;
 
@@ -221,10 +221,10 @@ TEST_F(hmm, S39_no_flush_for_device_private)
 }
 
 /*
- * The lock is dropped in the middle of a table, to split a folio: what was cleared
+ * S39: The lock is dropped in the middle of a table, to split a folio: what was cleared
  * before is flushed first, and not once more later.
  */
-TEST_F(hmm, S39_flush_before_the_lock_is_dropped)
+TEST_F(hmm, flush_before_the_lock_is_dropped)
 {
 	unsigned long small = HUGE_NR / 4;
 	struct flush flush[2] = {};
@@ -287,10 +287,10 @@ static bool pinned_filled(const void *p, unsigned long nr)
 }
 
 /*
- * A pinned page stays, and never leaves the page table; its neighbours go.  It is
+ * S39: A pinned page stays, and never leaves the page table; its neighbours go. It is
  * one page to the process and to who has pinned it afterwards, too.
  */
-TEST_F(hmm, S39_pinned_page_keeps_its_entry)
+TEST_F(hmm, pinned_page_keeps_its_entry)
 {
 	static const char event[] = "migrate/remove_migration_pte";
 	uint64_t before;
@@ -336,8 +336,8 @@ static void make_active(const void *p, unsigned long nr)
 	close(fd);
 }
 
-/* The page stays, and is all that it was; the folio is freed as it came */
-TEST_F(hmm, S38_huge_destination_of_a_page)
+/* S38: The page stays, and is all that it was; the folio is freed as it came */
+TEST_F(hmm, huge_destination_of_a_page)
 {
 	const uint8_t want[] = { 1 + hmm.pmd_order, 1 };
 	uint64_t src[2];
@@ -362,8 +362,8 @@ TEST_F(hmm, S38_huge_destination_of_a_page)
 	EXPECT_FALSE(bad_pages_seen());
 }
 
-/* Nothing is mapped where nothing was collected */
-TEST_F(hmm, S38_huge_destination_of_a_hole)
+/* S38: Nothing is mapped where nothing was collected */
+TEST_F(hmm, huge_destination_of_a_hole)
 {
 	const uint8_t want[] = { 1 + hmm.pmd_order };
 	uint64_t src;
@@ -378,8 +378,8 @@ TEST_F(hmm, S38_huge_destination_of_a_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* Neither as large as what is to go there, nor single: nothing moves */
-TEST_F(hmm, S38_destination_of_another_order)
+/* S38: Neither as large as what is to go there, nor single: nothing moves */
+TEST_F(hmm, destination_of_another_order)
 {
 	uint8_t want[HUGE_NR];
 	uint64_t src[HUGE_NR];
@@ -405,8 +405,8 @@ TEST_F(hmm, S38_destination_of_another_order)
 	EXPECT_FALSE(bad_pages_seen());
 }
 
-/* Nor does anything fill a huge hole but a huge folio */
-TEST_F(hmm, S38_destination_of_a_huge_hole)
+/* S38: Nor does anything fill a huge hole but a huge folio */
+TEST_F(hmm, destination_of_a_huge_hole)
 {
 	uint8_t want[HUGE_NR];
 	uint64_t src[HUGE_NR];
@@ -423,8 +423,8 @@ TEST_F(hmm, S38_destination_of_a_huge_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* A huge page is split for them; those that get none stay */
-TEST_F(hmm, S38_single_destinations_of_a_huge_page)
+/* S38: A huge page is split for them; those that get none stay */
+TEST_F(hmm, single_destinations_of_a_huge_page)
 {
 	uint8_t want[HUGE_NR];
 	uint64_t src[HUGE_NR];
@@ -479,10 +479,10 @@ static void *write_all(void *arg)
 }
 
 /*
- * A thread on another processor writes all the time, and misses no flush: what it
+ * S39: A thread on another processor writes all the time, and misses no flush: what it
  * writes is there when the page has moved, and moved again.
  */
-TEST_F(hmm, S39_no_write_is_lost)
+TEST_F(hmm, no_write_is_lost)
 {
 	struct writer w = { .nr = 32 };
 	uint64_t src[32];

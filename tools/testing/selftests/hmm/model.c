@@ -1093,7 +1093,8 @@ static uint64_t new_seed(void)
 
 FIXTURE_HMM();
 
-TEST_F_TIMEOUT(hmm, J5_random_steps_agree_with_the_model, 24 * 3600)
+/* J5 */
+TEST_F_TIMEOUT(hmm, random_steps_agree_with_the_model, 24 * 3600)
 {
 	unsigned long nr = number_or("HMM_MODEL_STEPS", 10000);
 	bool right;

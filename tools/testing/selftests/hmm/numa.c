@@ -75,6 +75,7 @@ static void check_hints(struct __test_metadata *_metadata, struct call *c)
 	EXPECT_GE(c->nr, c->raw.calls);
 }
 
+/* S37 */
 TEST_F_TIMEOUT(hmm, hint_costs_no_fault, 120)
 {
 	char *p = map_anon(HUGE, false);
@@ -84,6 +85,7 @@ TEST_F_TIMEOUT(hmm, hint_costs_no_fault, 120)
 	check_hints(_metadata, self->c);
 }
 
+/* S37 */
 TEST_F_TIMEOUT(hmm, huge_hint_costs_no_fault, 120)
 {
 	char *p = map_anon(HUGE, true);

@@ -313,14 +313,14 @@ static void race(struct __test_metadata *_metadata, void (*change)(unsigned int 
 	EXPECT_LT(0, compared);
 }
 
-/* J1, J2, promises 4, 8, 10 */
-TEST_F_TIMEOUT(race, J1_J2_locked, 600)
+/* J1, J2: J1, J2, promises 4, 8, 10 */
+TEST_F_TIMEOUT(race, locked, 600)
 {
 	race(_metadata, variant->change, 0);
 }
 
-/* J1, J2, promises 4, 6, 8, 10 */
-TEST_F_TIMEOUT(race, J1_J2_unlocked, 600)
+/* J1, J2: J1, J2, promises 4, 6, 8, 10 */
+TEST_F_TIMEOUT(race, unlocked, 600)
 {
 	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
 }
@@ -353,7 +353,8 @@ static bool gone_within(pid_t pid, unsigned int ms)
 	return false;
 }
 
-TEST_F_TIMEOUT(hmm, J1_J2_killed_amid_the_race, 200)
+/* J1, J2 */
+TEST_F_TIMEOUT(hmm, killed_amid_the_race, 200)
 {
 	unsigned int state = 1, round;
 	pid_t pid;
@@ -407,7 +408,8 @@ static void open_and_go(volatile unsigned long *calls, bool huge, int verdict)
 	_exit(0);
 }
 
-TEST_F_TIMEOUT(hmm, J9_exit_of_the_mm_amid_calls, 250)
+/* J9 */
+TEST_F_TIMEOUT(hmm, exit_of_the_mm_amid_calls, 250)
 {
 	volatile unsigned long *calls;
 	int status, round, fd[2];

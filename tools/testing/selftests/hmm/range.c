@@ -47,8 +47,8 @@ static void *map_hugetlb(unsigned long size)
 #define NEED_HUGETLB(p)							\
 	NEED((p) != MAP_FAILED, "needs 2 MiB huge pages of hugetlb")
 
-/* S1: two pages asked of 4096 in a hole without page tables cost two */
-TEST_F(hmm, S1_C4_two_of_4096_in_a_hole)
+/* S1, C4: Two pages asked of 4096 in a hole without page tables cost two */
+TEST_F(hmm, two_of_4096_in_a_hole)
 {
 	unsigned long nr = 8 * HUGE_NR;
 	char *p = map_anon(nr * PAGE, false);
@@ -63,8 +63,8 @@ TEST_F(hmm, S1_C4_two_of_4096_in_a_hole)
 	EXPECT_EQ(2, self->c->raw.faults);
 }
 
-/* S1: the same where the page table stands */
-TEST_F(hmm, S1_C4_one_of_512_in_a_page_table)
+/* S1, C4: The same where the page table stands */
+TEST_F(hmm, one_of_512_in_a_page_table)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -77,8 +77,8 @@ TEST_F(hmm, S1_C4_one_of_512_in_a_page_table)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* S1, promise 2: one page asked in a hole of a million costs one fault */
-TEST_F_TIMEOUT(hmm, S1_C4_one_of_a_million, 120)
+/* S1, C4, promise 2: One page asked in a hole of a million costs one fault */
+TEST_F_TIMEOUT(hmm, one_of_a_million, 120)
 {
 	unsigned long nr = 1UL << 20;
 	char *p;
@@ -95,8 +95,8 @@ TEST_F_TIMEOUT(hmm, S1_C4_one_of_a_million, 120)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* S2: a page asked for writing has no neighbour copied that was to be read */
-TEST_F(hmm, S2_one_write_among_reads_copies_one)
+/* S2: A page asked for writing has no neighbour copied that was to be read */
+TEST_F(hmm, one_write_among_reads_copies_one)
 {
 	unsigned long nr = 64, i;
 	int fd = memfd_new(nr * PAGE, 0);
@@ -119,8 +119,8 @@ TEST_F(hmm, S2_one_write_among_reads_copies_one)
 	close(fd);
 }
 
-/* S3: nobody asked for what is behind the end of the file */
-TEST_F(hmm, S3_J4_end_of_file_not_asked)
+/* S3, J4: Nobody asked for what is behind the end of the file */
+TEST_F(hmm, end_of_file_not_asked)
 {
 	int fd = memfd_new(PAGE, 0);
 	char *p;
@@ -136,8 +136,8 @@ TEST_F(hmm, S3_J4_end_of_file_not_asked)
 	close(fd);
 }
 
-/* S4: a hole before them does not send own device pages home */
-TEST_F(hmm, S4_C8_hole_before_own_device_pages)
+/* S4, C8: A hole before them does not send own device pages home */
+TEST_F(hmm, hole_before_own_device_pages)
 {
 	char *p = map_anon(HUGE, false);
 	unsigned long i;
@@ -185,8 +185,8 @@ static bool fork_write(struct call *c, volatile uint64_t *p, unsigned long at,
 	return !c->raw.ret && !c->raw.stale && !status && p[0] == 42;
 }
 
-/* S5: own device page, shared after fork, asked for writing */
-TEST_F(hmm, S5_C8_own_device_page_after_fork)
+/* S5, C8: Own device page, shared after fork, asked for writing */
+TEST_F(hmm, own_device_page_after_fork)
 {
 	char *p = map_anon(HUGE, false);
 	uint64_t kind = 0;
@@ -202,8 +202,8 @@ TEST_F(hmm, S5_C8_own_device_page_after_fork)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S5: the same made read-only and writable again, with nobody to share it */
-TEST_F(hmm, S5_C8_own_device_page_after_mprotect)
+/* S5, C8: The same made read-only and writable again, with nobody to share it */
+TEST_F(hmm, own_device_page_after_mprotect)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -223,8 +223,8 @@ TEST_F(hmm, S5_C8_own_device_page_after_mprotect)
 	EXPECT_TRUE(filled(p, PAGE));
 }
 
-/* S5: own huge device page after fork */
-TEST_F(hmm, S5_C8_own_device_huge_after_fork)
+/* S5, C8: Own huge device page after fork */
+TEST_F(hmm, own_device_huge_after_fork)
 {
 	char *p = map_anon(HUGE, true);
 	uint64_t kind = 0;
@@ -239,8 +239,8 @@ TEST_F(hmm, S5_C8_own_device_huge_after_fork)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S6: own huge device page, from its middle on; the bytes tell */
-TEST_F(hmm, S6_J14_own_device_huge_middle_pfn)
+/* S6, J14: Own huge device page, from its middle on; the bytes tell */
+TEST_F(hmm, own_device_huge_middle_pfn)
 {
 	char *p = map_anon(HUGE, true);
 
@@ -256,8 +256,8 @@ TEST_F(hmm, S6_J14_own_device_huge_middle_pfn)
 	EXPECT_EQ(HUGE_NR / 2, call_count(self->c, 0, HUGE_NR / 2, WRITABLE));
 }
 
-/* S32: pages of a folio that is being split have no pgmap: nobody's for the moment */
-TEST_F(hmm, S32_own_device_page_being_split)
+/* S32: Pages of a folio that is being split have no pgmap: nobody's for the moment */
+TEST_F(hmm, own_device_page_being_split)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -274,8 +274,8 @@ TEST_F(hmm, S32_own_device_page_being_split)
 	EXPECT_EQ(8, call_count(self->c, 0, 8, WRITABLE));
 }
 
-/* S7: a foreign huge device page is as if swapped out */
-TEST_F(hmm, S7_C9_foreign_device_huge_snapshot)
+/* S7, C9: A foreign huge device page is as if swapped out */
+TEST_F(hmm, foreign_device_huge_snapshot)
 {
 	char *p = map_anon(HUGE, true);
 	int owner;
@@ -292,8 +292,8 @@ TEST_F(hmm, S7_C9_foreign_device_huge_snapshot)
 	}
 }
 
-/* C9: and is brought home when asked for */
-TEST_F(hmm, C9_foreign_device_huge_comes_home)
+/* C9: And is brought home when asked for */
+TEST_F(hmm, foreign_device_huge_comes_home)
 {
 	char *p = map_anon(HUGE, true);
 
@@ -307,8 +307,8 @@ TEST_F(hmm, C9_foreign_device_huge_comes_home)
 	EXPECT_EQ(HUGE_NR, pages_with(p, HUGE_NR, PM_PRESENT));
 }
 
-/* C9: one page of it asked costs that page, and is answered */
-TEST_F(hmm, C9_foreign_device_pte_comes_home)
+/* C9: One page of it asked costs that page, and is answered */
+TEST_F(hmm, foreign_device_pte_comes_home)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -325,8 +325,8 @@ TEST_F(hmm, C9_foreign_device_pte_comes_home)
 	EXPECT_EQ(1, pages_with(p, 8, PM_PRESENT));
 }
 
-/* S8: a hole of hugetlb is a hole */
-TEST_F(hmm, S8_J5_hugetlb_hole_snapshot)
+/* S8, J5: A hole of hugetlb is a hole */
+TEST_F(hmm, hugetlb_hole_snapshot)
 {
 	char *p = map_hugetlb(HUGE);
 
@@ -337,8 +337,8 @@ TEST_F(hmm, S8_J5_hugetlb_hole_snapshot)
 	EXPECT_EQ(0, self->c->raw.faults);
 }
 
-/* S9: each sub-page's own request counts */
-TEST_F(hmm, S9_C3_hugetlb_sub_page_asked)
+/* S9, C3: Each sub-page's own request counts */
+TEST_F(hmm, hugetlb_sub_page_asked)
 {
 	char *p = map_hugetlb(HUGE);
 
@@ -352,8 +352,8 @@ TEST_F(hmm, S9_C3_hugetlb_sub_page_asked)
 	EXPECT_EQ(hmm.pmd_order, answer_order(self->c->e[0]));
 }
 
-/* S9: also where the range begins in the middle */
-TEST_F(hmm, S9_C3_hugetlb_from_its_middle)
+/* S9, C3: Also where the range begins in the middle */
+TEST_F(hmm, hugetlb_from_its_middle)
 {
 	char *p = map_hugetlb(2 * HUGE);
 
@@ -368,8 +368,8 @@ TEST_F(hmm, S9_C3_hugetlb_from_its_middle)
 	EXPECT_EQ((uintptr_t)p + HUGE / 2, self->c->data[0]);
 }
 
-/* J5: a guard region is nothing to look at, and is refused to whom asks */
-TEST_F(hmm, J5_guard_region)
+/* J5: A guard region is nothing to look at, and is refused to whom asks */
+TEST_F(hmm, guard_region)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -393,8 +393,8 @@ static void no_sigbus(int sig)
 {
 }
 
-/* J5: so is poison */
-TEST_F(hmm, J5_hwpoison)
+/* J5: So is poison */
+TEST_F(hmm, hwpoison)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -408,8 +408,8 @@ TEST_F(hmm, J5_hwpoison)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 }
 
-/* S11: no device reads secrets */
-TEST_F(hmm, S11_J7_secretmem)
+/* S11, J7: No device reads secrets */
+TEST_F(hmm, secretmem)
 {
 	int fd = syscall(__NR_memfd_secret, 0);
 	char *p;
@@ -430,10 +430,10 @@ TEST_F(hmm, S11_J7_secretmem)
 }
 
 /*
- * S12: the fault of page 1 unmaps page 0 and so makes the call start over; what
- * had been answered for page 0 is no request.
+ * S12: The fault of page 1 unmaps page 0 and so makes the call start over; what had been
+ * answered for page 0 is no request.
  */
-TEST_F(hmm, S12_restart_does_not_read_answers)
+TEST_F(hmm, restart_does_not_read_answers)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE,
 			  PROT_READ | PROT_WRITE, PAGE);
@@ -461,10 +461,10 @@ static void *protect_amid(void *p)
 }
 
 /*
- * S12: while the lock is dropped at page 1, page 0 becomes read-only.  It was
- * answered writable before, but nobody asked it to be.
+ * S12: While the lock is dropped at page 1, page 0 becomes read-only. It was answered
+ * writable before, but nobody asked it to be.
  */
-TEST_F(hmm, S12_dropped_lock_does_not_read_answers)
+TEST_F(hmm, dropped_lock_does_not_read_answers)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE,
 			  PROT_READ | PROT_WRITE, PAGE);
@@ -487,8 +487,8 @@ TEST_F(hmm, S12_dropped_lock_does_not_read_answers)
 	EXPECT_TRUE(self->c->e[1] & hmm.valid);
 }
 
-/* S13: an ill range is told from the beginning, and nothing touched */
-TEST_F(hmm, S13_ill_ranges)
+/* S13: An ill range is told from the beginning, and nothing touched */
+TEST_F(hmm, ill_ranges)
 {
 	char *p = map_anon(HUGE, false);
 	uintptr_t a = (uintptr_t)p;
@@ -518,8 +518,8 @@ TEST_F(hmm, S13_ill_ranges)
 	EXPECT_EQ(0, pages_with(p, 4, PM_PRESENT));
 }
 
-/* S13: so is one that the notifier does not watch whole */
-TEST_F(hmm, S13_outside_the_interval)
+/* S13: So is one that the notifier does not watch whole */
+TEST_F(hmm, outside_the_interval)
 {
 	char *p = map_anon(HUGE, false);
 	uintptr_t a = (uintptr_t)p;
@@ -566,8 +566,8 @@ static int killed_amid(struct call *c, unsigned int flags)
 	return c->raw.ret;
 }
 
-/* S14: a fatal signal is noticed within one fault */
-TEST_F(hmm, S14_killed_in_locked_call)
+/* S14: A fatal signal is noticed within one fault */
+TEST_F(hmm, killed_in_locked_call)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 64 * PAGE, PROT_READ, PAGE);
 
@@ -579,7 +579,8 @@ TEST_F(hmm, S14_killed_in_locked_call)
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
 
-TEST_F(hmm, S14_killed_in_unlocked_call)
+/* S14 */
+TEST_F(hmm, killed_in_unlocked_call)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 64 * PAGE, PROT_READ, PAGE);
 
@@ -590,8 +591,8 @@ TEST_F(hmm, S14_killed_in_unlocked_call)
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
 
-/* The same if only a hole is left to look at */
-TEST_F(hmm, S14_killed_before_a_hole)
+/* S14: The same if only a hole is left to look at */
+TEST_F(hmm, killed_before_a_hole)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * HUGE, PROT_READ, HUGE);
 	int i;
@@ -614,8 +615,8 @@ static uint64_t faults_for(struct call *c, uint64_t ask)
 	return hmm.features & HMM_RANGE_HAS_COUNTS ? c->raw.calls : c->raw.faults;
 }
 
-/* S15: what one fault mapped is not faulted again */
-TEST_F(hmm, S15_C5_thp_hole_costs_one_fault)
+/* S15, C5: What one fault mapped is not faulted again */
+TEST_F(hmm, thp_hole_costs_one_fault)
 {
 	char *p = map_anon(HUGE, true);
 
@@ -626,7 +627,8 @@ TEST_F(hmm, S15_C5_thp_hole_costs_one_fault)
 	EXPECT_EQ(hmm.pmd_order, answer_order(self->c->e[0]));
 }
 
-TEST_F(hmm, S15_C5_hugetlb_hole_costs_one_fault)
+/* S15, C5 */
+TEST_F(hmm, hugetlb_hole_costs_one_fault)
 {
 	char *p = map_hugetlb(HUGE);
 
@@ -636,7 +638,8 @@ TEST_F(hmm, S15_C5_hugetlb_hole_costs_one_fault)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-TEST_F(hmm, S15_C5_file_costs_one_fault_a_window)
+/* S15, C5 */
+TEST_F(hmm, file_costs_one_fault_a_window)
 {
 	unsigned long nr = 512;
 	int fd = memfd_new(nr * PAGE, 0);
@@ -654,7 +657,8 @@ TEST_F(hmm, S15_C5_file_costs_one_fault_a_window)
 	close(fd);
 }
 
-TEST_F(hmm, S15_C5_one_missing_of_512_costs_one_fault)
+/* S15, C5 */
+TEST_F(hmm, one_missing_of_512_costs_one_fault)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -665,8 +669,8 @@ TEST_F(hmm, S15_C5_one_missing_of_512_costs_one_fault)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S17: special entries are special at every level */
-TEST_F(hmm, S17_J7_special_pmd)
+/* S17, J7: Special entries are special at every level */
+TEST_F(hmm, special_pmd)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PMD, HUGE,
 			  PROT_READ | PROT_WRITE, HUGE);
@@ -681,7 +685,8 @@ TEST_F(hmm, S17_J7_special_pmd)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_WRITE));
 }
 
-TEST_F(hmm, S17_J7_special_pud)
+/* S17, J7 */
+TEST_F(hmm, special_pud)
 {
 	unsigned long size = PAGE << hmm.pud_order;
 	char *p;
@@ -714,8 +719,8 @@ static bool ends_when_killed(pid_t pid, int said)
 	return false;
 }
 
-/* S19: a call that is invalidated for ever can be killed */
-TEST_F(hmm, S19_killed_amid_retries)
+/* S19: A call that is invalidated for ever can be killed */
+TEST_F(hmm, killed_amid_retries)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE, PROT_READ, PAGE);
 	int said[2];
@@ -747,8 +752,8 @@ static void *map_and_stop(void *arg)
 	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
 }
 
-/* S19: and so can one that waits for mmap_lock */
-TEST_F(hmm, S19_killed_before_mmap_lock)
+/* S19: And so can one that waits for mmap_lock */
+TEST_F(hmm, killed_before_mmap_lock)
 {
 	uint32_t hold = HMM_RANGE_HOLD_MMAP;
 	int begin[2], said[2];
@@ -784,8 +789,8 @@ TEST_F(hmm, S19_killed_before_mmap_lock)
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
 
-/* S20: after a dropped lock the call goes on where it stood */
-TEST_F(hmm, S20_dropped_locks_cost_no_revisits)
+/* S20: After a dropped lock the call goes on where it stood */
+TEST_F(hmm, dropped_locks_cost_no_revisits)
 {
 	unsigned long nr = 256;
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, nr * PAGE, PROT_READ, PAGE);
@@ -843,7 +848,8 @@ static unsigned long sticky_bits_lost(struct call *c, char *p,
 	return lost;
 }
 
-TEST_F(hmm, S28_sticky_bits_in_a_hole)
+/* S28 */
+TEST_F(hmm, sticky_bits_in_a_hole)
 {
 	unsigned long nr = 8 * HUGE_NR, cleared = 0;
 	char *p = map_anon(nr * PAGE, false);
@@ -853,8 +859,8 @@ TEST_F(hmm, S28_sticky_bits_in_a_hole)
 	EXPECT_LT(0, cleared);
 }
 
-/* The same with page tables to walk */
-TEST_F(hmm, S28_sticky_bits_in_page_tables)
+/* S28: The same with page tables to walk */
+TEST_F(hmm, sticky_bits_in_page_tables)
 {
 	unsigned long nr = 8 * HUGE_NR, cleared = 0, i;
 	char *p = map_anon(nr * PAGE, false);

@@ -849,13 +849,13 @@ FIXTURE_VARIANT(table)
 };
 
 #define ROW(_ids, _name, _snapshot, _read, _write)			\
-	FIXTURE_VARIANT_ADD(table, _ids##_##_name)			\
+	FIXTURE_VARIANT_ADD(table, _name)			\
 	{								\
 		.made = made_##_name,					\
 		.snapshot = _snapshot, .read = _read, .write = _write,	\
 	}
 #define ROW_WAITS(_ids, _name, _snapshot, _read, _write)		\
-	FIXTURE_VARIANT_ADD(table, _ids##_##_name)			\
+	FIXTURE_VARIANT_ADD(table, _name)			\
 	{								\
 		.made = made_##_name, .wait = true,			\
 		.snapshot = _snapshot, .read = _read, .write = _write,	\
@@ -916,12 +916,12 @@ ROW(J5, uffd_poison_hugetlb,		NONE_,	-EFAULT, -EFAULT);
 ROW(S16_J8, protnone,			NONE_,	VALID_,	WRITE_);
 ROW(S16_J8, protnone_thp,		NONE_,	VALID_,	WRITE_);
 ROW(S16_J8, protnone_hugetlb,		NONE_,	VALID_,	WRITE_);
-ROW(J5, guard,				NONE_,	-EFAULT, -EFAULT);
-ROW(J5, hwpoison,			NONE_,	-EFAULT, -EFAULT);
+ROW(J5_S10, guard,			NONE_,	-EFAULT, -EFAULT);
+ROW(J5_S10, hwpoison,			NONE_,	-EFAULT, -EFAULT);
 ROW(J6, vm_io,				ERROR_,	-EFAULT, -EFAULT);
 ROW(J6, vm_pfnmap,			ERROR_,	-EFAULT, -EFAULT);
 ROW(J5, device_pages,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5, shadow_stack,			READ_,	READ_,	-EPERM);
+ROW(J5_S35, shadow_stack,		READ_,	READ_,	-EPERM);
 ROW(J5, device_hole,			NONE_,	VALID_,	WRITE_);
 ROW(J5, mixed_plain,			WRITE_,	WRITE_,	WRITE_);
 ROW(J1_J7, special,			ERROR_,	-EFAULT, -EFAULT);
