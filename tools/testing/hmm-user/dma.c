@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The DMA layer of the world: which memory a device reaches at an address, by page.
+ *
+ * IOVA space is one array, what is mapped without it another.  Both are for one
+ * device and one region at a time.
+ */
+#include "state.h"
+#include "dma_state.h"
+
+struct dma_world dma;
+
+#define IOVA_START	0x100000000UL
+#define DIRECT_START	0x800000000000UL
+#define BUS_START	0x400000000000UL
+
+static struct dma_page *iova_page(const struct dma_iova_state *state, size_t offset)
+{
+	promise(!(offset & ~(-PAGE_SIZE)), "dma: IOVA is used by pages");
+	promise(offset < state->size, "dma: no IOVA is used but the region's own");
+	return &dma.iova[offset >> PAGE_SHIFT];
+}
+
+bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
+			phys_addr_t phys, size_t size)
+{
+	if (!dev->has_iova)
+		return false;
+	promise(size <= DMA_PAGES * PAGE_SIZE, "dma: the region fits");
+	state->addr = IOVA_START;
+	state->size = size;
+	return true;
+}
+
+void dma_iova_free(struct device *dev, struct dma_iova_state *state)
+{
+	size_t i;
+
+	for (i = 0; i < DMA_PAGES; i++)
+		promise(!dma.iova[i].linked, "dma: nothing is linked in freed IOVA");
+	state->size = 0;
+}
+
+int dma_iova_link(struct device *dev, struct dma_iova_state *state,
+		  phys_addr_t phys, size_t offset, size_t size, int dir,
+		  unsigned long attrs)
+{
+	struct dma_page *to;
+	size_t done;
+
+	promise(attrs & DMA_ATTR_REQUIRE_COHERENT, "dma: no buffer in between");
+	if (dma.twists && choose(2)) {
+		dma.twists--;
+		return -ENOMEM;
+	}
+	for (done = 0; done < size; done += PAGE_SIZE) {
+		to = iova_page(state, offset + done);
+		promise(!to->linked, "dma: IOVA is linked once");
+		*to = (struct dma_page){
+			.linked = true, .phys = phys + done, .attrs = attrs,
+		};
+	}
+	return 0;
+}
+
+void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
+		     size_t offset, size_t size, int dir, unsigned long attrs)
+{
+	struct dma_page *to;
+	size_t done;
+
+	for (done = 0; done < size; done += PAGE_SIZE) {
+		to = iova_page(state, offset + done);
+		promise(to->linked, "dma: what is unlinked was linked");
+		promise(to->attrs == attrs, "dma: as it was linked");
+		*to = (struct dma_page){ };
+	}
+}
+
+int dma_iova_sync(struct device *dev, struct dma_iova_state *state, size_t offset,
+		  size_t size)
+{
+	struct dma_page *to;
+	size_t done;
+
+	if (dma.twists && choose(2)) {
+		dma.twists--;
+		return -ENOMEM;
+	}
+	for (done = 0; done < size; done += PAGE_SIZE) {
+		to = iova_page(state, offset + done);
+		promise(to->linked, "dma: what is synced was linked");
+		to->synced = true;
+	}
+	return 0;
+}
+
+dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size, int dir,
+			unsigned long attrs)
+{
+	if (dma.twists && choose(2)) {
+		dma.twists--;
+		return DMA_MAPPING_ERROR;
+	}
+	dma.direct++;
+	return DIRECT_START + phys;
+}
+
+void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size, int dir,
+		    unsigned long attrs)
+{
+	promise(addr >= DIRECT_START, "dma: what is unmapped was mapped");
+	promise(dma.direct > 0, "dma: and is once");
+	dma.direct--;
+}
+
+enum pci_p2pdma_map_type pci_p2pdma_state(struct pci_p2pdma_map_state *state,
+					  struct device *dev, struct page *page)
+{
+	return dma.p2p[(page - world_memory) % WORLD_PAGES];
+}
+
+dma_addr_t pci_p2pdma_bus_addr_map(void *mem, phys_addr_t phys)
+{
+	return BUS_START + phys;
+}
+
+bool dma_reaches(const struct device *dev, const struct dma_iova_state *state,
+		 dma_addr_t addr, phys_addr_t phys, bool bus)
+{
+	const struct dma_page *at;
+
+	if (bus)
+		return addr == BUS_START + phys;
+	if (!state->size)
+		return addr == DIRECT_START + phys;
+	if (addr < IOVA_START || addr >= IOVA_START + state->size)
+		return false;
+	at = &dma.iova[(addr - IOVA_START) >> PAGE_SHIFT];
+	return at->linked && at->synced && at->phys == phys;
+}
