@@ -56,6 +56,21 @@ rows: ## which tests and mutants there are for each row of the contract
 coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reach
 	@$(hmm)/check/coverage.py
 
+user: ## mm/hmm.c in user space, in worlds of random choices; seconds
+	@$(hmm)/check/user.sh worlds
+
+fuzz: ## the same with libFuzzer: make fuzz FUZZ=seconds
+	@FUZZ=$(or $(FUZZ),600) $(hmm)/check/user.sh fuzz
+
+prove: ## the steps of its walk, by CBMC
+	@$(hmm)/check/user.sh prove
+
+litmus: ## locks and barriers, by the kernel's memory model
+	@$(hmm)/check/user.sh litmus
+
+user-mutants: ## old faults put back, seen in user space: MUTANTS="fault-drops-lock secretmem"
+	@$(hmm)/check/user.sh mutants
+
 bench: ## measure it against stock and against its targets (30 min)
 	@$(hmm)/bench/bench.sh
 
@@ -86,4 +101,5 @@ series-check: ## check that each patch of the series builds, and the last is wha
 	@$(hmm)/series/series-check.sh
 
 .PHONY: help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
-	rows coverage bench lint drivers arch arm i386 apply series series-check
+	rows coverage user fuzz prove litmus user-mutants bench lint drivers arch arm \
+	i386 apply series series-check
