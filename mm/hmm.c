@@ -922,6 +922,7 @@ static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
 			      hw->shared);
 	hw->next = range->start;
 	hw->answers_end = range->end;
+	hw->faulted = range->end;
 }
 
 /*

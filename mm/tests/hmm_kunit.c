@@ -1867,8 +1867,9 @@ static void hmm_test_dma_entries(struct kunit *test)
 }
 
 /*
- * Promise 4: DMA entries that begin amid a huge mapping. One that it maps as a
- * whole is one piece, one that it ends in is not if another page follows.
+ * Promise 4, S36: DMA entries that begin amid a huge mapping. One that it maps as a
+ * whole is one piece, one that it ends in is not if another page follows. One that
+ * is not aligned there is refused, although its pages are contiguous.
  */
 static void hmm_test_dma_amid_mapping(struct kunit *test)
 {
@@ -1880,16 +1881,22 @@ static void hmm_test_dma_amid_mapping(struct kunit *test)
 	of_eight = HMM_PFN_VALID |
 		   (unsigned long)DMA_ORDER << HMM_PFN_ORDER_SHIFT |
 		   page_to_pfn(hmm_test_dma_begin(test, &dev, &map));
-	map.pfn_list[0] = of_eight + 1;
-	map.pfn_list[1] = of_eight + 2;
+	map.pfn_list[0] = of_eight + 2;
+	map.pfn_list[1] = of_eight + 3;
 	map.pfn_list[2] = of_eight + DMA_PAGES - 1;
 	map.pfn_list[3] = of_eight;
+	map.pfn_list[4] = of_eight + 1;
+	map.pfn_list[5] = of_eight + 2;
 	KUNIT_EXPECT_NE(test, DMA_MAPPING_ERROR,
 			hmm_dma_map_pfn(dev, &map, 0, &p2pdma));
 	KUNIT_EXPECT_EQ(test, DMA_MAPPING_ERROR,
 			hmm_dma_map_pfn(dev, &map, 1, &p2pdma));
+	/* Without an IOVA, the device would take the pages from an aligned one on */
+	KUNIT_EXPECT_EQ(test, DMA_MAPPING_ERROR,
+			hmm_dma_map_pfn(dev, &map, 2, &p2pdma));
 	KUNIT_EXPECT_TRUE(test, hmm_dma_unmap_pfn(dev, &map, 0));
 	KUNIT_EXPECT_FALSE(test, hmm_dma_unmap_pfn(dev, &map, 1));
+	KUNIT_EXPECT_FALSE(test, hmm_dma_unmap_pfn(dev, &map, 2));
 	hmm_dma_map_free(dev, &map);
 }
 
