@@ -91,8 +91,8 @@ try() { # LINTER
 
 mkdir -p "$out"
 "$here/base/packages.sh" lint
-"$here/base/kernel.sh" check
 [ $# -gt 0 ] || set -- sparse cocci shell
+[ "$*" = shell ] || "$here/base/kernel.sh" check
 for linter; do
 	case $linter in
 	sparse | cocci | shell) try "$linter" ;;
