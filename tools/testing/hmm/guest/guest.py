@@ -23,6 +23,7 @@ end. It boots again when it must, or when a test marked as sound, which is to sh
 that nothing is left of the test before, has not passed.
 """
 import argparse
+import fcntl
 import itertools
 import json
 import os
@@ -34,7 +35,7 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn, TextIO
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
@@ -100,6 +101,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def locked(name: str) -> TextIO:
+    """Nobody else is in the part of that name while this is open."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    lock = (BUILD / f"{name}.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def script(path: str, *args: str) -> None:
     if subprocess.run([HERE / path, *args], stdout=sys.stderr, check=False).returncode:
         raise Failed(f"{path} {' '.join(args)} failed: see above")
@@ -136,7 +145,8 @@ def build_collection(tests: Tests) -> Path:
     """Where its programs are"""
     script("base/tree.sh", "tree")
     out = BUILD / "selftests" / tests.directory
-    build_tests(tests.directory, out, "", "", *(word.format(out=out) for word in tests.goal))
+    with locked("selftests"):
+        build_tests(tests.directory, out, "", "", *(word.format(out=out) for word in tests.goal))
     return out
 
 
@@ -392,6 +402,11 @@ def boot_machine(name: str, args: str, seconds: int, log: Path, *more: str) -> K
 
 
 def kunit(name: str) -> Ktap:
+    with locked(f"kunit-{name}"):
+        return build_and_run_kunit(name)
+
+
+def build_and_run_kunit(name: str) -> Ktap:
     """Configured and built by the kernel's own kunit.py"""
     machine = MACHINES[name]
     cross = machine.cross if machine.arch == "arm" else ""

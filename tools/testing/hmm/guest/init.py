@@ -137,7 +137,7 @@ class Each:
             return "splat"
         if ktap.failed or code not in (0, 4):
             return "FAIL"
-        return "pass" if ktap.passed else "skip"
+        return "pass" if ktap.passed else "skip" if ktap.skipped else "FAIL"
 
     def run(self) -> int:
         for line in self.job["list"]:

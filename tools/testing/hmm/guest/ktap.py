@@ -15,7 +15,7 @@ SPLAT = re.compile(
 
 STAMP = re.compile(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ")
 RESULT = re.compile(r"^( *)(not )?ok \d+\b(?: -)? ?(.*)")
-PLAN = re.compile(r"^( *)1\.\.(\d+)\b")
+PLAN = re.compile(r"^( *)1\.\.(\d+)\b(.*)")
 ENDED = re.compile(r"^# (\S+) ended with (\d+)$")
 KSFT_SKIP = 4
 
@@ -48,7 +48,7 @@ class Ktap:
             self._result(len(found[1]), bool(found[2]), found[3])
         elif found := PLAN.match(line):
             self._missing[len(found[1])] = int(found[2])
-            if found[2] == "0":
+            if found[2] == "0" and re.search(r"\bSKIP\b", found[3], re.I):
                 self.skipped += 1
         elif found := ENDED.match(line):
             self._program(found[1], int(found[2]))
@@ -82,11 +82,13 @@ class Ktap:
 
     def _program(self, name: str, code: int) -> None:
         self.ended += 1
-        self.end()
         self._results.clear()
-        silent = self.said == self._said_before
         if code in (124, 137):
+            self._missing.clear()
             self.fail(f"{name} took too long")
-        elif silent or (code not in (0, KSFT_SKIP) and self.failed == self._failed_before):
-            self.fail(f"{name} ended badly: {code}")
+        self.end()
+        if self.said == self._said_before:
+            self.fail(f"{name} ran no test, and ended with {code}")
+        elif code not in (0, KSFT_SKIP) and self.failed == self._failed_before:
+            self.fail(f"{name} ended with {code}")
         self._failed_before, self._said_before = self.failed, self.said

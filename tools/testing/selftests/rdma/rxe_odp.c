@@ -569,7 +569,7 @@ FIXTURE_TEARDOWN(memfd)
 
 /* What a check does is printed by it, and what it finds is counted */
 #define ODP_TEST(memory, name, ...)					\
-	TEST_F_TIMEOUT(memory, name, 300)				\
+	TEST_F_TIMEOUT(memory, name, 600)				\
 	{								\
 		struct link *l = &self->o.link;				\
 		struct area *a = &self->o.area;				\
