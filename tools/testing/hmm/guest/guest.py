@@ -21,6 +21,8 @@ instead of KERNEL's, and prints a line for each, in that order: pass, FAIL or sk
 the test says; splat if the kernel complained; crash if the test or the guest did not
 end. It boots again when it must, or when a test marked as sound, which is to show
 that nothing is left of the test before, has not passed.
+
+virtme-ng is not used: Debian 12 has none, and what it would do are the 20 lines of boot().
 """
 import argparse
 import fcntl
