@@ -8,7 +8,7 @@
 #   litmus  locks and barriers, by the kernel's memory model and herd7, each also with
 #           one of them taken out: that must make a difference
 #   prove   the steps of a walk, by CBMC, for all they can meet in tables of PROVE=n
-#           bits, which are 1
+#           bits, which are 1; HMM=file for another mm/hmm.c, STEPS="names" for those
 #   mutants faults put back in mm/hmm.c and mm/hmm_dma.c, one by one: are they seen?
 #           MUTANTS="names" for those alone
 #   keep    what the fuzzer has found, as few inputs as reach as much
@@ -193,7 +193,7 @@ litmus() {
 	done
 }
 
-steps="prove_table prove_pmd prove_hugetlb"
+steps=${STEPS:-prove_table prove_pmd prove_hugetlb}
 
 prove_step() { # STEP
 	local dir=$root/hmm/$1 file
@@ -201,7 +201,7 @@ prove_step() { # STEP
 	mkdir -p "$dir"
 	for file in prove oracle world; do
 		gcc -E -P -std=gnu11 -D__CPROVER__ -I"$out/prove/include" -I"$src" \
-			-DHMM_SOURCE="\"$top/mm/hmm.c\"" -DWORLD_PTE_BITS="${PROVE:-1}" \
+			-DHMM_SOURCE="\"${HMM:-$top/mm/hmm.c}\"" -DWORLD_PTE_BITS="${PROVE:-1}" \
 			-DWORLD_PMD_BITS=0 -DWORLD_NR_PUDS=1 -DWORLD_SEEN=1 \
 			"$src/$file.c" -o "$dir/$file.i" || return
 	done
