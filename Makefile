@@ -28,7 +28,7 @@ hmm-tests: ## the kernel's own tests of HMM in a guest
 	$(packages) run
 	@$(hmm)/check/check.sh hmm-
 
-tree: ## Linux in build/7.3/base, and with our files in build/7.3/tree
+tree: ## Linux in build/7.3/base (BASE=7.2: build/7.2), and with our files in build/7.3/tree
 	$(packages) run
 	@$(hmm)/base/tree.sh tree
 
@@ -40,7 +40,7 @@ docs: ## Documentation/mm/hmm.rst and all that it includes, as HTML
 	@$(hmm)/check/docs.sh
 
 clean: ## remove what was built; the download stays
-	@rm -rf build/7.3 build/log
+	@rm -rf build/[0-9]* build/fallback build/log
 
 ##@ Proof
 

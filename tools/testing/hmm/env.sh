@@ -4,7 +4,9 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 here=$top/tools/testing/hmm
-build=${HMM_BUILD:-$top/build/7.3}
+# The Linux of which all is made: that of BASE=7.2, or what tree.sh fell back to
+base_version=${BASE:-$(cat "$top/build/fallback" 2>/dev/null || echo 7.3)}
+build=${HMM_BUILD:-$top/build/$base_version}
 
 # The same source gives the same object, in whichever clone it is compiled
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$top} CCACHE_NOHASHDIR=1
@@ -30,6 +32,7 @@ locked() {
 	flock -n 9 || { say "waiting for another run to leave $build"; flock 9; }
 }
 
+[[ $base_version =~ ^[1-9][0-9]*\.[0-9]+$ ]] || die "BASE=$base_version: is a version of Linux like 7.3, 7.2 or 6.12"
 case $top in
 *[[:space:]:,\'\"\\]*) die "$top: move the repository to a path without blanks, colons, commas and quotes" ;;
 esac

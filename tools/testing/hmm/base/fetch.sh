@@ -1,21 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# fetch.sh PACKAGE - download a package of trixie-backports, and say where it is
+# fetch.sh PACKAGE - download a package of Debian, and say where it is
 # fetch.sh -s PACKAGE - the source of one of sid, as its author made it
+# fetch.sh -l PREFIX - what packages Debian serves of that beginning
 #
 # With apt and Debian's keys, but apart from the apt of this machine: lists,
 # cache and the one line of sources are under build/apt. DEBIAN_MIRROR=url
 # names a mirror; else it is the one that this machine is configured for.
+# DEBIAN_SUITES="forky" names the suites to look in, the first that has the
+# package counts. Ends with 3 if none of them has it.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-suite=trixie-backports type=deb what=".deb"
-if [ "${1:-}" = -s ]; then
-	suite=sid type=deb-src what=".orig.tar.*"
-	shift
-fi
-package=${1:?usage: fetch.sh [-s] PACKAGE}
+usage="usage: fetch.sh [-s] PACKAGE | fetch.sh -l PREFIX"
+suites="trixie-backports forky sid trixie bookworm-backports"
+type=deb what=".deb" list=
+case ${1:-} in
+-s) suites=sid type=deb-src what=".orig.tar.*"; shift ;;
+-l) list=1; shift ;;
+esac
+package=${1:?$usage}
 apt=$top/build/apt
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -41,13 +46,41 @@ mirror() {
 		sort -u | awk '{ print /\/debian\/$/ ? 0 : 1, $0 }' | sort | head -1 | cut -d' ' -f2
 }
 
+options=(-o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=-
+	-o Dir::State::Lists="$apt/lists" -o Dir::State::status=/dev/null
+	-o Dir::Cache="$apt" -o APT::Sandbox::User=root)
+
 private_apt() {
-	apt-get -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=- \
-		-o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" \
-		-o APT::Sandbox::User=root -o Acquire::Retries=3 -o APT::Update::Error-Mode=any "$@" >>"$log" 2>&1
+	apt-get -q "${options[@]}" -o Acquire::Retries=3 -o APT::Update::Error-Mode=any "$@" >>"$log" 2>&1
 }
 
-if [ -n "$(newest)" ]; then
+served() { apt-cache "${options[@]}" pkgnames "$package"; }
+
+# Makes SUITE the one and only in the sources; false if there is no such
+read_suite() { # SUITE
+	echo "$type [signed-by=$keyring] $url $1 main" >"$apt/sources.list"
+	: >"$log"
+	private_apt update && return
+	grep -q 'does not have a Release file' "$log" && return 1
+	tail -3 "$log" >&2
+	die "$url $1: cannot be read; see $log"
+}
+
+has_package() { [ $type = deb-src ] || served | grep -xF "$package" >/dev/null; }
+
+fetch() {
+	rm -rf "$apt/partial"
+	mkdir "$apt/partial"
+	(cd "$apt/partial" && download) || {
+		tail -3 "$log" >&2
+		die "$package: not to be had from $url; see $log, or give LINUX_TARBALL=file or LINUX_TREE=dir"
+	}
+	mv "$apt/partial/$package"_* "$apt/"
+	rm -rf "$apt/partial"
+	newest
+}
+
+if [ -z "$list" ] && [ -n "$(newest)" ]; then
 	newest
 	exit
 fi
@@ -55,18 +88,16 @@ command -v apt-get >/dev/null ||
 	die "needs apt-get for $package; or give LINUX_TARBALL=file or LINUX_TREE=dir"
 mkdir -p "$apt/lists/partial" "$apt/archives/partial"
 log=$apt/log
-: >"$log"
 url=${DEBIAN_MIRROR:-$(mirror)}
 [ -n "$url" ] || die "no Debian mirror among the sources of apt; name one: DEBIAN_MIRROR=url"
-say "fetching $package from $url" >&2
-echo "$type [signed-by=$keyring] $url $suite main" >"$apt/sources.list"
-private_apt update || { tail -3 "$log" >&2; die "$url $suite: cannot be read; see $log"; }
-rm -rf "$apt/partial"
-mkdir "$apt/partial"
-(cd "$apt/partial" && download) || {
-	tail -3 "$log" >&2
-	die "$package: not to be had from $url $suite; see $log, or give LINUX_TARBALL=file or LINUX_TREE=dir"
-}
-mv "$apt/partial/$package"_* "$apt/"
-rm -rf "$apt/partial"
-newest
+[ -n "$list" ] || say "fetching $package from $url" >&2
+for suite in ${DEBIAN_SUITES:-$suites}; do
+	read_suite "$suite" || continue
+	if [ -n "$list" ]; then
+		served
+	elif has_package; then
+		fetch
+		exit
+	fi
+done
+[ -n "$list" ] || exit 3

@@ -14,13 +14,16 @@ set -euo pipefail
 [ $# != 1 ] || set -- $(awk -v name="$1" '$1 == name' "$here/config/kernels")
 
 [ $# -ge 4 ] || die "usage: kernel.sh NAME [SOURCE ARCH FRAGMENT...]; NAME alone is one of config/kernels"
-name=$1 src=$build/$2 arch=$3 obj=$build/$1
-case $name in
-base | tree | stock) die "$name: is the name of a source tree" ;;
+case $1 in
+base | tree | stock) die "$1: is the name of a source tree" ;;
 esac
 case $2 in
-base | tree | stock) "$here/base/tree.sh" "$2" ;;
+base | tree | stock)
+	"$here/base/tree.sh" "$2"
+	# It may have settled for another Linux
+	. "$here/env.sh" ;;
 esac
+name=$1 src=$build/$2 arch=$3 obj=$build/$1
 shift 3
 [ -d "$src" ] || die "$src: no such tree"
 

@@ -1,26 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# tree.sh [base|tree|stock]... - make source trees, or bring them up to date
+# tree.sh [base|tree|stock|fixed]... - make source trees, or bring them up to date
 #
-#   base   Linux as it comes: LINUX_TREE=dir, LINUX_TARBALL=file, or Debian's
+#   base   Linux as it comes: LINUX_TREE=dir, LINUX_TARBALL=file, or Debian's.
+#          Without BASE=version, and if Debian has no 7.3, the newest that it has
+#          and that our files apply to.
 #   tree   base with the files and patches of this repository
 #   stock  base with the tests only, to see what they say about it
+#   fixed  base with fixes/VERSION
 #
 # The trees share what they have in common through hard links, and a file that
 # stays the same keeps its date: an edit costs as much compiling as it must.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-package=linux-source-7.3
+package=linux-source-$base_version
 
-# Has what is in base.tmp the looks of a clean Linux 7.3?
+# Has what is in base.tmp the looks of a clean Linux $base_version?
 inspect() { # WHERE-FROM
 	local version
 
 	[ -f "$build/base.tmp/mm/hmm.c" ] || die "$1: not a Linux source tree"
 	version=$(linux_version "$build/base.tmp")
-	[ "$version" = 7.3 ] || die "$1: Linux $version, but this is for 7.3.x"
+	[ "$version" = "$base_version" ] ||
+		die "$1: Linux $version, not $base_version; BASE=$version takes it for what it is"
 	if [ -e "$build/base.tmp/.config" ] || [ -d "$build/base.tmp/include/config" ]; then
 		die "$1: was built in; run 'make mrproper' there first"
 	fi
@@ -44,10 +48,38 @@ source_of() { # PACKAGE-FILE
 	dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/$package.tar.xz" >"$build/base.tar.xz"
 }
 
-base_from_debian() {
-	local deb
+# What versions of Linux Debian has, the newest first
+versions() {
+	"$here/base/fetch.sh" -l linux-source- |
+		sed -nE 's/^linux-source-([0-9]+\.[0-9]+)$/\1/p' | sort -Vru
+}
 
-	deb=$("$here/base/fetch.sh" "$package")
+# Takes another Linux for this and all that follows
+fall_back() {
+	local version served why=
+
+	served=$(versions)
+	served=${served//$'\n'/, }
+	if [ -n "${BASE:-}" ]; then
+		die "Debian has no Linux $base_version, but ${served:-none}; give LINUX_TARBALL=file, or DEBIAN_SUITES=suite that has it"
+	fi
+	for version in ${served//,/}; do
+		if why=$(BASE=$version "$0" tree 2>&1); then
+			echo "$version" >"$top/build/fallback"
+			say "Debian has no Linux $base_version: this is $version, the newest that the files here apply to"
+			exec "$0" "${wanted[@]}"
+		fi
+		rm -rf "$top/build/$version"
+	done
+	die "Debian has no Linux $base_version, but ${served:-none}: ${why##*$'\n'}; give LINUX_TARBALL=file of 7.3, or DEBIAN_SUITES=suite that has it"
+}
+
+base_from_debian() {
+	local deb status=0
+
+	deb=$("$here/base/fetch.sh" "$package") || status=$?
+	[ $status != 3 ] || fall_back
+	[ $status = 0 ] || exit $status
 	say "unpacking ${deb##*/}"
 	making "$deb" source_of "$deb"
 	unpack "$build/base.tar.xz"
@@ -105,13 +137,21 @@ install_stage() { # DIR
 	say "${dir##*/}: $(wc -l <"$stage.log") files brought up to date"
 }
 
-make_overlaid() { # tree|stock
+lay_out() { # tree|stock|fixed
+	if [ "$1" = fixed ]; then
+		"$here/fixes/lay-out.sh" "$build/base" "$stage"
+	else
+		"$here/base/overlay.sh" "$build/base" "$stage" "$1"
+	fi
+}
+
+make_overlaid() { # tree|stock|fixed
 	local dir=$build/$1
 
 	stage=$build/$1.stage
 	rm -rf "$stage"
 	mkdir "$stage"
-	"$here/base/overlay.sh" "$build/base" "$stage" "$1"
+	lay_out "$1"
 	if [ ! -d "$dir" ]; then
 		say "$1: linking to base"
 		rm -rf "$dir.tmp" "$dir.list"
@@ -123,11 +163,12 @@ make_overlaid() { # tree|stock
 }
 
 [ $# -gt 0 ] || set -- tree
+wanted=("$@")
 locked tree
 for what; do
 	case $what in
 	base) make_base ;;
-	tree | stock) make_base; make_overlaid "$what" ;;
-	*) die "$what: there are base, tree and stock" ;;
+	tree | stock | fixed) make_base; make_overlaid "$what" ;;
+	*) die "$what: there are base, tree, stock and fixed" ;;
 	esac
 done

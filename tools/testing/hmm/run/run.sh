@@ -47,7 +47,9 @@ if [ "${1:-}" = job ]; then
 	exit 1
 fi
 step "Debian packages" "$here/base/packages.sh" run
-step "Linux 7.3" "$here/base/tree.sh" base
+step "Linux $base_version" "$here/base/tree.sh" base
+# That may have settled for another Linux
+. "$here/env.sh"
 step "this repository's files over it" "$here/base/tree.sh" tree
 step "a kernel for x86-64 (6 minutes on two processors, once)" \
 	"$here/base/kernel.sh" run
