@@ -94,12 +94,20 @@ i386: ## boot i386 with PAE and high memory, and test there
 apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
 	@$(hmm)/base/apply.sh "$(TREE)"
 
+fixes: ## stock's own walker fixed in place, as patches: BASE=7.3, 7.2 or 6.12
+	$(packages) run
+	@$(hmm)/fixes/fixes.sh
+
+fixes-check: ## check that each fix lands where it is to, compiles, and can be taken
+	$(packages) run
+	@$(hmm)/fixes/check.sh
+
 series: ## patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
 	@$(hmm)/series/series.sh
 
 series-check: ## check that each patch of the series builds, and the last is what stands here
 	@$(hmm)/series/series-check.sh
 
-.PHONY: help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
+.PHONY: fixes fixes-check help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
 	rows coverage user fuzz prove litmus user-mutants bench lint drivers arch arm \
 	i386 apply series series-check

@@ -20,7 +20,7 @@ list() { # [stock]
 	else
 		for dir in */ MAINTAINERS*.patch; do
 			case $dir in
-			build/ | series/) ;;
+			build/ | series/ | fixes/) ;;
 			*) [ ! -e "$dir" ] || find "${dir%/}" -path tools/testing/hmm -prune -o -type f -print ;;
 			esac
 		done
