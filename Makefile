@@ -18,6 +18,7 @@ check: ## everything that is tested; ends with "N passed, N failed, N skipped"
 	@$(hmm)/check/check.sh $(SUITES)
 
 kunit: ## KUnit tests, natively: make kunit MACHINES="um x86_64 i386 arm arm-lpae"
+	$(packages) run
 	@$(guest) kunit $(MACHINES)
 
 selftest: ## selftests in a guest: make selftest TEST="range -r hmm.NAME" DIR=hmm
@@ -37,6 +38,7 @@ kernel: ## the x86-64 kernel that make run boots, in build/7.3/run
 	@$(hmm)/base/kernel.sh run
 
 docs: ## Documentation/mm/hmm.rst and all that it includes, as HTML
+	$(packages) docs
 	@$(hmm)/check/docs.sh
 
 clean: ## remove what was built; the download stays
@@ -45,15 +47,18 @@ clean: ## remove what was built; the download stays
 ##@ Proof
 
 compare: ## the same tests on stock and on this, side by side
+	$(packages) run
 	@$(hmm)/check/compare.py $(PROGRAMS)
 
 mutants: ## put old faults back one by one, and see the tests notice each
+	$(packages) run
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
 rows: ## which tests and mutants there are for each row of the contract
 	@$(hmm)/check/rows.py
 
 coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reach
+	$(packages) run
 	@$(hmm)/check/coverage.py
 
 user: ## mm/hmm.c in user space, in worlds of random choices; seconds
@@ -72,21 +77,25 @@ user-mutants: ## old faults put back, seen in user space: MUTANTS="fault-drops-l
 	@$(hmm)/check/user.sh mutants
 
 bench: ## measure it against stock and against its targets (30 min)
+	$(packages) bench
 	@$(hmm)/bench/bench.sh
 
 lint: ## sparse, coccicheck and shellcheck on what is ours; ten minutes
 	@$(hmm)/check/lint.sh $(LINTERS)
 
 drivers: ## compile every driver that is changed or calls hmm_range_fault()
+	$(packages) drivers
 	@$(hmm)/arch/drivers.sh
 
 arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
 	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
 
 arm: ## boot 32-bit ARM, without LPAE and with, and test there
+	$(packages) arm
 	@$(guest) bits32 arm arm-lpae
 
 i386: ## boot i386 with PAE and high memory, and test there
+	$(packages) i386
 	@$(guest) bits32 i386
 
 ##@ Release
@@ -103,9 +112,11 @@ fixes-check: ## check that each fix lands where it is to, compiles, and can be t
 	@$(hmm)/fixes/check.sh
 
 series: ## patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
+	$(packages) series
 	@$(hmm)/series/series.sh
 
 series-check: ## check that each patch of the series builds, and the last is what stands here
+	$(packages) series
 	@$(hmm)/series/series-check.sh
 
 .PHONY: fixes fixes-check help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \

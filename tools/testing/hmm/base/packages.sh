@@ -1,22 +1,33 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# packages.sh [run|check|lint] - have the Debian packages that make run, check or lint need
+# packages.sh [TARGET] - have what make TARGET needs; see packages.list
+#
+# On Debian it installs what is missing. Where there is no apt-get, it says once what
+# programs are missing, and how the packages are called on Fedora and Arch.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-needed() { # run|check|lint
-	echo build-essential flex bison bc libelf-dev libssl-dev ccache cpio kmod \
-		patch rsync xz-utils python3 iproute2 \
-		e2fsprogs qemu-system-x86 rdma-core ibverbs-utils ibverbs-providers libibverbs-dev
+target=${1:-run}
+
+# Lines of packages.list that count
+needed() {
+	sed 's/#.*//; /^[[:space:]]*$/d' "$here/base/packages.list" |
+		awk -v target="$target" '{
+			n = split($1, of, ",")
+			for (i = 1; i <= n; i++)
+				if (of[i] == "run" || of[i] == target) { print; break }
+		}'
+}
+
+is_there() { # PROGRAM-OR-FILE
 	case $1 in
-	check) echo python3-sphinx gcc-arm-linux-gnueabihf gcc-aarch64-linux-gnu \
-		gcc-powerpc64le-linux-gnu ;;
-	lint) echo coccinelle ocaml ocaml-findlib shellcheck ;;
+	/*) compgen -G "$1" >/dev/null ;;
+	*) command -v "$1" >/dev/null ;;
 	esac
 }
 
-missing() { # PACKAGE...
+not_installed() { # PACKAGE...
 	local package
 
 	for package; do
@@ -27,9 +38,25 @@ missing() { # PACKAGE...
 	done
 }
 
-command -v apt-get >/dev/null || die "this is for Debian 12 or 13; here is no apt-get"
+list_missing() {
+	local what debian fedora arch n=0
+
+	while read -r _ what debian fedora arch; do
+		! is_there "$what" || continue
+		[ $n != 0 ] || printf '%-28s %-24s %-24s %s\n' missing Debian Fedora Arch >&2
+		printf '%-28s %-24s %-24s %s\n' "$what" "$debian" "$fedora" "$arch" >&2
+		n=$((n + 1))
+	done < <(needed)
+	[ $n = 0 ] || die "here is no apt-get: install what is listed above, by the name it has here"
+}
+
+shopt -s globstar
+if ! command -v apt-get >/dev/null; then
+	list_missing
+	exit
+fi
 # shellcheck disable=SC2046 # one word a package
-mapfile -t wanted < <(missing $(needed "${1:-run}"))
+mapfile -t wanted < <(not_installed $(needed | awk '{ print $3 }' | sort -u))
 [ ${#wanted[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ]; then
 	die "packages are missing; as root: apt-get update && apt-get install --no-install-recommends ${wanted[*]}"
