@@ -302,6 +302,7 @@ void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 		promise((range->hmm_pfns[i] & HMM_PFN_STICKY) ==
 			w.sticky[world_page(range->start) + i],
 			"10: sticky bits are as the driver has left them");
+	promise(!w.must_tell || ret == w.failed, "11: a fault that fails is told at once");
 	if (!w.others_notified && !w.twisted)
 		promise(w.attempts <= 3, "11: for its own faults a call walks twice more");
 	if (!ret) {

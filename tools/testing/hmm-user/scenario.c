@@ -169,6 +169,15 @@ static unsigned int any_taker(void)
 	return w.others && choose(2) ? choose(WORLD_PAGES) : WORLD_PAGES;
 }
 
+static unsigned int any_stuck(void)
+{
+	if (!w.twists || !choose(2))
+		return WORLD_PAGES;
+	w.twists--;
+	w.twisted = true;
+	return choose(WORLD_PAGES);
+}
+
 void scenario(const struct bounds *b)
 {
 	struct shape shape = b->shape ? *b->shape : any_shape();
@@ -188,8 +197,10 @@ void scenario(const struct bounds *b)
 	hmm_dma_maps.counter = shape.few || choose(2);
 	w.reaped = shape.unlocked && !shape.few && rarely();
 	/* Without a timeout, the call would be kept for ever */
-	if (!shape.unlocked || timeout)
+	if (!shape.unlocked || timeout) {
 		w.taker = any_taker();
+		w.stuck = any_stuck();
+	}
 	if (shape.unlocked)
 		call_unlocked(&range, timeout);
 	else

@@ -37,11 +37,13 @@ struct meaning {
  * @twists: how many page faults may still end otherwise than well
  * @twisted: one has
  * @taker: page that others take away after each fault, or WORLD_PAGES
+ * @stuck: page whose faults succeed and map nothing, or WORLD_PAGES
  * @others_notified: others have called the notifier
  * @own_notified: a page fault of the call has
  * @others_changed: others have changed entries, or mappings
  * @did_not_come: all faults of a page were in vain, as far as the call can see
  * @failed: errno of the last page fault that failed, of page @failed_page
+ * @must_tell: when it did, nothing else was in the way of the call
  */
 struct world {
 	struct mm_struct mm;
@@ -78,6 +80,7 @@ struct world {
 	unsigned int twists;
 	bool twisted;
 	unsigned int taker;
+	unsigned int stuck;
 	bool others_notified;
 	bool own_notified;
 	bool others_changed;
@@ -90,6 +93,7 @@ struct world {
 	unsigned int attempts;
 	bool retried;
 	int failed;
+	bool must_tell;
 	unsigned int failed_page;
 };
 

@@ -508,6 +508,7 @@ void world_begin(void)
 {
 	memset(&w, 0, sizeof(w));
 	w.taker = WORLD_PAGES;
+	w.stuck = WORLD_PAGES;
 	w.last_faulted = WORLD_PAGES;
 	w.notifier.mm = &w.mm;
 	w.notifier.interval_tree.start = WORLD_START;
@@ -958,6 +959,10 @@ static vm_fault_t fault_drops_lock(vm_fault_t fault)
 static vm_fault_t fault_fails(unsigned int page, vm_fault_t fault)
 {
 	w.failed = fault == VM_FAULT_OOM ? -ENOMEM : -EFAULT;
+	w.must_tell = !w.own_notified && !w.others_notified && !w.did_not_come;
+	/* It may have called the notifier before */
+	if (choose(2))
+		world_notify(page, 1, true);
 	w.failed_page = page;
 	return fault;
 }
@@ -1014,6 +1019,8 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,
 		w.twisted = true;
 		return fault_twisted(vma, page, flags);
 	}
+	if (page == w.stuck)
+		return 0;
 	serve(vma, page, flags & FAULT_FLAG_WRITE, true);
 	if (page == w.taker)
 		others_take(page);
