@@ -108,7 +108,7 @@ tests_named_exist() {
 	while IFS=': ' read -r file name; do
 		grep -qE "TEST(_F|_F_TIMEOUT)?\(([a-z]+, )?${name}[),]|^ROW[A-Z_]*\([A-Z0-9_]+, $name," \
 			"$tree/tools/testing/selftests/hmm/$file.c" || { echo "$doc: no test $file: $name"; missing=1; }
-	done < <(grep -oE '^       *[- ]*(range|table|errors|owners|race|dma|model|dirty|progress): [A-Za-z0-9_]+' "$tree/$doc" |
+	done < <(grep -oE '^       *[- ]*(range|table|errors|owners|race|dma|model|dirty|progress|numa|migrate): [A-Za-z0-9_]+' "$tree/$doc" |
 		sed 's/^[ -]*//')
 	[ $missing = 0 ]
 }
