@@ -20,6 +20,20 @@ export LC_ALL=C
 say() { echo "${0##*/}: $*"; }
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
+# run_checks ABOUT CHECK...: runs check_CHECK of each, and says how long it took
+run_checks() {
+	local about=$1 check start
+
+	shift
+	for check; do
+		[ "$(type -t "check_$check")" = function ] ||
+			die "$check: there are $(declare -F | sed -n 's/^declare -f check_//p' | xargs)"
+		start=$SECONDS
+		"check_$check"
+		say "$about$check: ok, $((SECONDS - start)) s"
+	done
+}
+
 # Prints VERSION.PATCHLEVEL of a source tree
 linux_version() { # DIR
 	awk '$1 == "VERSION" || $1 == "PATCHLEVEL" { v = v "." $3 } END { print substr(v, 2) }' "$1/Makefile"

@@ -91,9 +91,4 @@ check_steps() {
 }
 
 [ $# -gt 0 ] || set -- place mbox quilt steps
-for check; do
-	[ "$(type -t "check_$check")" = function ] || die "$check: there are place, mbox, quilt and steps"
-	start=$SECONDS
-	"check_$check"
-	say "Linux $base_version: $check: ok, $((SECONDS - start)) s"
-done
+run_checks "Linux $base_version: " "$@"

@@ -197,9 +197,4 @@ buildable() { # TREE OBJ
 
 "$here/series/series.sh"
 [ $# -gt 0 ] || set -- repeat equal am quilt checkpatch steps
-for check; do
-	[ "$(type -t "check_$check")" = function ] || die "$check: no such check"
-	start=$SECONDS
-	"check_$check"
-	say "$check: ok, $((SECONDS - start)) s"
-done
+run_checks '' "$@"
