@@ -125,12 +125,11 @@ static void dropped_lock(void)
 /* Each fault calls the notifier */
 static void copied_pages(void)
 {
-	unsigned long nr = 1024, i, busy;
+	unsigned long nr = 1024, busy;
 	char *p = must(map_anon(2 * nr * PAGE, false), "memory");
 	struct call *c;
 
-	for (i = 0; i < 2 * nr; i++)
-		(void)*(volatile char *)(p + i * PAGE);
+	read_pages(p, 2 * nr * PAGE);
 	c = call_new(p, nr);
 	ask(c, ASK_WRITE, HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT);
 	result("copy-w-visits", 0, c->raw.visits, "entries");

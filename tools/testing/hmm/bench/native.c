@@ -82,24 +82,25 @@ static int bench_stock(struct bench *bench, struct hmm_range *range)
 	return stock_hmm_range_fault(range);
 }
 
-static int bench_ours_unlocked(struct bench *bench, struct hmm_range *range)
+static int bench_unlocked(struct bench *bench, struct hmm_range *range,
+			  int (*call)(struct hmm_range *, unsigned long))
 {
 	int ret;
 
 	mmap_read_unlock(bench->mm);
-	ret = hmm_range_fault_unlocked_timeout(range, 0);
+	ret = call(range, 0);
 	mmap_read_lock(bench->mm);
 	return ret;
 }
 
+static int bench_ours_unlocked(struct bench *bench, struct hmm_range *range)
+{
+	return bench_unlocked(bench, range, hmm_range_fault_unlocked_timeout);
+}
+
 static int bench_stock_unlocked(struct bench *bench, struct hmm_range *range)
 {
-	int ret;
-
-	mmap_read_unlock(bench->mm);
-	ret = stock_hmm_range_fault_unlocked_timeout(range, 0);
-	mmap_read_lock(bench->mm);
-	return ret;
+	return bench_unlocked(bench, range, stock_hmm_range_fault_unlocked_timeout);
 }
 
 static void bench_floor_table(pmd_t *pmd, struct mm_struct *mm,

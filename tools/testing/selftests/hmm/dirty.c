@@ -10,10 +10,6 @@
 
 #include "test.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-
 /* Pages, unless huge */
 #define NR	16
 
@@ -45,14 +41,6 @@ static void page_out(struct memory m)
 	}
 }
 
-static void read_all(struct memory m)
-{
-	unsigned long i;
-
-	for (i = 0; i < m.nr; i++)
-		(void)*(volatile char *)(m.p + i * PAGE);
-}
-
 static struct memory made_anon(void)
 {
 	struct memory m = { map_anon(HUGE, false), NR };
@@ -70,7 +58,7 @@ static struct memory made_swapped_in(void)
 	page_out(m);
 	if (pages_with(m.p, NR, PM_SWAPPED) != NR)
 		return none("pages do not go to swap");
-	read_all(m);
+	read_pages(m.p, m.nr * PAGE);
 	return m;
 }
 
@@ -96,7 +84,7 @@ static struct memory made_shmem(void)
 	close(fd);
 	fill(m.p, NR * PAGE);
 	page_out(m);
-	read_all(m);
+	read_pages(m.p, m.nr * PAGE);
 	return m;
 }
 
@@ -127,7 +115,7 @@ static struct memory made_shmem_huge(void)
 	fill(p, HUGE);
 	/* Map it anew, by a read fault */
 	madvise(p, HUGE, MADV_DONTNEED);
-	read_all(m);
+	read_pages(m.p, m.nr * PAGE);
 	return m;
 }
 
@@ -143,7 +131,7 @@ static struct memory made_hugetlb(void)
 	close(fd);
 	if (m.p == MAP_FAILED)
 		return none("needs huge pages of hugetlb");
-	read_all(m);
+	read_pages(m.p, m.nr * PAGE);
 	return m;
 }
 
@@ -156,7 +144,7 @@ static struct memory migrated(struct memory m)
 		return none("needs CONFIG_DEVICE_PRIVATE");
 	if (to_device(PRIVATE_B, m.p, m.nr, false) != (long)m.nr)
 		return none("pages do not migrate");
-	read_all(m);
+	read_pages(m.p, m.nr * PAGE);
 	return m;
 }
 
@@ -279,7 +267,7 @@ TEST_F(hmm, dirty_own_memory_comes_home)
 		self->c->data[i] = WRITTEN(i);
 	ASSERT_EQ(0, call_ask(self->c, ASK_WRITE));
 	EXPECT_EQ(PRIVATE_A, pfn_dev(answer_pfn(self->c->e[0])));
-	read_all(m);
+	read_pages(m.p, m.nr * PAGE);
 	page_out(m);
 	for (i = 0; i < NR; i++)
 		EXPECT_EQ(WRITTEN(i), *(uint64_t *)(m.p + i * PAGE));

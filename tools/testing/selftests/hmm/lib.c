@@ -319,6 +319,14 @@ int memfd_new(unsigned long size, unsigned int flags)
 	return fd;
 }
 
+void read_pages(const void *p, unsigned long size)
+{
+	unsigned long i;
+
+	for (i = 0; i < size; i += PAGE)
+		(void)*((const volatile char *)p + i);
+}
+
 void fill(void *p, unsigned long size)
 {
 	unsigned long i;

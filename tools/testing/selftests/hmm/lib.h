@@ -94,6 +94,8 @@ void *map_dev(int dev, unsigned int kind, unsigned long size, int prot,
 	      unsigned long align);
 /* A memfd of that size, filled; -1 if there is none */
 int memfd_new(unsigned long size, unsigned int flags);
+/* Reads from each page */
+void read_pages(const void *p, unsigned long size);
 /* Writes to each page its own address; whether each has it */
 void fill(void *p, unsigned long size);
 bool filled(const void *p, unsigned long size);

@@ -10,19 +10,12 @@
 
 #include "test.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-
 /* Pages of most variants */
 #define NR	(4 * HUGE_NR)
 
 static char *read_all(char *p, unsigned long size)
 {
-	unsigned long i;
-
-	for (i = 0; i < size; i += PAGE)
-		(void)*(volatile char *)(p + i);
+	read_pages(p, size);
 	return p;
 }
 

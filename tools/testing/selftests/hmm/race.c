@@ -13,10 +13,6 @@
 
 #include "test.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-
 #define CALLERS		2
 #define VALUES		4096
 

@@ -13,9 +13,6 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL	102
 #endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
 #ifndef __NR_memfd_secret
 #define __NR_memfd_secret	447
 #endif

@@ -17,6 +17,10 @@
 #include "../kselftest_harness.h"
 #include "lib.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+
 /* A call that returns 0, keeps every promise, and is looked at further */
 #define ASSERT_ANSWERED(c, ret)						\
 	do {								\
