@@ -19,6 +19,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
+#include <linux/prefetch.h>
 #include <linux/sched/signal.h>
 #include <linux/secretmem.h>
 #include <linux/slab.h>
@@ -70,11 +71,11 @@ enum hmm_stop {
  * struct hmm_walk - a call under way
  * @range: what the caller wants
  * @each: requests differ from page to page
+ * @shared: other threads may change sticky bits of entries meanwhile
  * @request: of every page, unless @each
  * @next: the page to be looked at next; all before it are as asked
  * @answers_end: pages from here on get no answer: a fault of this call has called
  *	the notifier, or a page did not come. The end of the range until then.
- * @shared: other threads may change sticky bits of entries meanwhile
  * @need: the request of the page at @next that its entry does not meet
  * @vma: of the page at @next; valid with @need
  * @pmdp: entry of the page table in which @next was found to be needed, or NULL.
@@ -88,10 +89,10 @@ enum hmm_stop {
 struct hmm_walk {
 	struct hmm_range	*range;
 	bool			each;
+	bool			shared;
 	unsigned long		request;
 	unsigned long		next;
 	unsigned long		answers_end;
-	bool			shared;
 	unsigned long		need;
 	struct vm_area_struct	*vma;
 	pmd_t			*pmdp;
@@ -135,7 +136,7 @@ static __always_inline void hmm_set_entry(unsigned long *entry,
 	if (shared)
 		set_mask_bits(entry, ~HMM_PFN_STICKY, value);
 	else
-		WRITE_ONCE(*entry, (READ_ONCE(*entry) & HMM_PFN_STICKY) | value);
+		*entry = (*entry & HMM_PFN_STICKY) | value;
 }
 
 /* Page table entries, at whatever level */
@@ -385,7 +386,9 @@ static int hmm_missing(struct hmm_walk *hw, struct vm_area_struct *vma,
 	return HMM_STOP_NEED;
 }
 
+/* Entries written at a time, and how far ahead of that they are fetched */
 #define HMM_BLOCK	8
+#define HMM_AHEAD	64
 
 /* @step is a constant, or stores wait for sums */
 static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
@@ -395,6 +398,8 @@ static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
 	int i;
 
 	for (; nr >= HMM_BLOCK && !shared; nr -= HMM_BLOCK) {
+		/* What is read to be kept comes from the second level cache */
+		prefetchw(entry + HMM_AHEAD);
 		unrolled_full
 		for (i = 0; i < HMM_BLOCK; i++)
 			hmm_set_entry(entry + i, answer + i * step, false);
@@ -416,8 +421,10 @@ static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 		return;
 	if (answer & HMM_PFN_VALID)
 		__hmm_answer(entry, nr, answer, 1, hw->shared);
-	else
+	else if (answer)
 		__hmm_answer(entry, nr, answer, 0, hw->shared);
+	else
+		__hmm_answer(entry, nr, 0, 0, hw->shared);
 }
 
 /*
@@ -459,6 +466,9 @@ static int hmm_cond_resched_at(const struct hmm_walk *hw, unsigned long addr)
 	return addr == hw->range->start ? 0 : hmm_cond_resched();
 }
 
+/* So much is answered at a time: some microseconds */
+#define HMM_PART	(4096UL << PAGE_SHIFT)
+
 /* All pages from @addr to @end are of one @leaf, or hole */
 static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned long end,
@@ -474,7 +484,7 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 		ret = hmm_cond_resched_at(hw, addr);
 		if (ret)
 			return ret;
-		next = pmd_addr_end(addr, end);
+		next = end - addr > HMM_PART ? addr + HMM_PART : end;
 		missing = hmm_find_missing(hw, addr, next, leaf.answer);
 		hmm_answer(hw, addr, missing, leaf.answer);
 		if (missing < next)
@@ -495,20 +505,20 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 					    struct vm_area_struct *vma,
 					    pte_t *ptep, unsigned long addr,
-					    unsigned long end, const bool each,
-					    const bool slow)
+					    unsigned long end,
+					    unsigned long request,
+					    const bool each, const bool slow)
 {
 	const bool odd = slow && hmm_vma_is_odd(vma);
 	const bool answering = !slow || hmm_is_answering(hw, addr);
 	unsigned long *entry = hmm_entry(hw->range, addr);
-	unsigned long request = hw->request;
 	struct hmm_leaf leaf;
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++, entry++) {
 		leaf = hmm_leaf_pte(hw, vma, odd, addr, ptep_get_lockless(ptep));
 		if (each)
 			request = hmm_request(hw->range, READ_ONCE(*entry));
-		if (unlikely(request & ~leaf.answer))
+		if (unlikely((request & leaf.answer) != request))
 			return hmm_missing(hw, vma, addr, leaf);
 		if (answering)
 			hmm_set_entry(entry, leaf.answer, slow && hw->shared);
@@ -521,10 +531,13 @@ static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 			  pte_t *ptep, unsigned long addr, unsigned long end)
 {
 	if (hw->shared || !hmm_is_answering(hw, addr) || hmm_vma_is_odd(vma))
-		return __hmm_walk_table(hw, vma, ptep, addr, end, true, true);
+		return __hmm_walk_table(hw, vma, ptep, addr, end, 0, true, true);
 	if (hw->each)
-		return __hmm_walk_table(hw, vma, ptep, addr, end, true, false);
-	return __hmm_walk_table(hw, vma, ptep, addr, end, false, false);
+		return __hmm_walk_table(hw, vma, ptep, addr, end, 0, true, false);
+	if (hw->request)
+		return __hmm_walk_table(hw, vma, ptep, addr, end, hw->request,
+					false, false);
+	return __hmm_walk_table(hw, vma, ptep, addr, end, 0, false, false);
 }
 
 /* Callbacks of the walk.  All are called with mmap_lock held, and may sleep. */
@@ -810,7 +823,6 @@ static bool hmm_range_is_sane(const struct hmm_range *range)
 static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
 						      unsigned int fault_flags)
 {
-	__count_vm_event(HMM_RANGE_FAULT);
 	return (struct hmm_walk) {
 		.range = range,
 		.each = hmm_asks_each(range),
@@ -870,7 +882,7 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
  */
 int hmm_range_fault(struct hmm_range *range)
 {
-	struct hmm_walk hw;
+	struct hmm_walk hw = hmm_walk_begin(range, 0);
 	int ret;
 
 	if (!hmm_range_is_sane(range) ||
@@ -879,7 +891,7 @@ int hmm_range_fault(struct hmm_range *range)
 	/* With lockdep also that it is locked by us */
 	mmap_assert_locked(range->notifier->mm);
 
-	hw = hmm_walk_begin(range, 0);
+	__count_vm_event(HMM_RANGE_FAULT);
 	ret = hmm_walk_and_fault(&hw);
 	/* Without FAULT_FLAG_ALLOW_RETRY no fault may drop the lock */
 	return WARN_ON_ONCE(ret > 0) ? -EFAULT : ret;
@@ -991,14 +1003,14 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 				     unsigned long timeout)
 {
+	struct hmm_walk hw = hmm_walk_begin(range, FAULT_FLAG_ALLOW_RETRY |
+						   FAULT_FLAG_KILLABLE);
 	unsigned long *inputs = NULL;
-	struct hmm_walk hw;
 	int ret;
 
 	if (!hmm_range_is_sane(range))
 		return -EINVAL;
-	hw = hmm_walk_begin(range,
-			    FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE);
+	__count_vm_event(HMM_RANGE_FAULT);
 	if (hw.each) {
 		inputs = kvmemdup(range->hmm_pfns,
 				  ((range->end - range->start) >> PAGE_SHIFT) *

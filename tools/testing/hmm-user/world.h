@@ -31,6 +31,7 @@ typedef unsigned int vm_fault_t;
 #define __always_inline		inline
 #define noinline
 #define unrolled_full
+#define prefetchw(x)		((void)(x))
 #define likely(x)		(x)
 #define unlikely(x)		(x)
 #define EXPORT_SYMBOL(x)	struct export_##x
