@@ -280,7 +280,7 @@ enum bench_map {
 	BENCH_PRESENT,		/* private memory, written to */
 	BENCH_ZERO,		/* private memory, read only */
 	BENCH_CACHED,		/* shared file, not mapped yet */
-	BENCH_READ,		/* shared file, mapped by reading */
+	BENCH_READ,		/* shared file, mapped by reading, clean */
 	BENCH_SHARED,		/* shared file, over and over, mapped */
 };
 
@@ -422,6 +422,22 @@ static void bench_unmap(struct bench *bench)
 	vm_munmap(bench->addr, bench->nr << PAGE_SHIFT);
 }
 
+/* Pages that are dirty are mapped dirty by reading them, too */
+static int bench_clean_file(struct file *file)
+{
+	struct folio *folio;
+	pgoff_t i;
+
+	for (i = 0; i < BENCH_FILE; i += folio_nr_pages(folio)) {
+		folio = filemap_get_folio(file->f_mapping, i);
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+		folio_clear_dirty(folio);
+		folio_put(folio);
+	}
+	return 0;
+}
+
 static int bench_map(struct bench *bench, const struct bench_row *row)
 {
 	unsigned long len = row->nr << PAGE_SHIFT;
@@ -436,7 +452,9 @@ static int bench_map(struct bench *bench, const struct bench_row *row)
 					   &bench_notifier_ops);
 	if (ret)
 		return ret;
-	ret = bench_populate(bench, row);
+	if (row->map == BENCH_READ)
+		ret = bench_clean_file(bench->file);
+	ret = ret ?: bench_populate(bench, row);
 	if (ret)
 		bench_unmap(bench);
 	return ret;
@@ -513,16 +531,21 @@ static int bench_slice(struct bench *bench, const struct bench_row *row,
 	return ret;
 }
 
-/* Each round begins with the next contestant */
+/*
+ * Each round begins with the next contestant, and each second one goes backwards:
+ * whom one follows tells in what state it finds caches and free pages.
+ */
 static int bench_round(struct bench *bench, const struct bench_row *row, int round)
 {
-	unsigned int i, nr = 0;
+	unsigned int i, first, nr = 0;
 	int ret = 0;
 
 	while (row->who[nr].name)
 		nr++;
+	first = (round + 1) % nr;
 	for (i = 0; !ret && i < nr; i++)
-		ret = bench_slice(bench, row, &row->who[(round + 1 + i) % nr], round);
+		ret = bench_slice(bench, row, &row->who[(round & 1 ? first + i :
+						first + nr - i) % nr], round);
 	if (ret)
 		pr_err("%s: %d\n", row->name, ret);
 	return ret;
