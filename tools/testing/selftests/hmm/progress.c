@@ -345,7 +345,7 @@ TEST_F(hmm, progress_of_one_page_beside_an_invalidator)
 	self->c = call_new(p, 1);
 	for (i = 0; i < 200; i++) {
 		self->c->raw.flags = HMM_RANGE_UNLOCKED;
-		self->c->raw.timeout_ms = 10000;
+		self->c->raw.timeout_ms = 1000;
 		if (call_ask(self->c, ASK_WRITE))
 			failed++;
 	}
