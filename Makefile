@@ -61,10 +61,16 @@ coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reac
 	$(packages) run
 	@$(hmm)/check/coverage.py
 
+kmsan: ## the selftests on a kernel that sees uses of uninitialised memory; LLVM=-19
+	$(packages) kmsan
+	@LLVM=$(or $(LLVM),-19) $(guest) -m 14G -t 3600 kselftest kmsan hmm $(TEST)
+
 user: ## mm/hmm.c in user space, in worlds of random choices; seconds
+	$(packages) user
 	@$(hmm)/check/user.sh worlds
 
 fuzz: ## the same with libFuzzer: make fuzz FUZZ=seconds
+	$(packages) user
 	@FUZZ=$(or $(FUZZ),600) $(hmm)/check/user.sh fuzz
 
 prove: ## the steps of its walk, by CBMC
@@ -74,6 +80,7 @@ litmus: ## locks and barriers, by the kernel's memory model
 	@$(hmm)/check/user.sh litmus
 
 user-mutants: ## old faults put back, seen in user space: MUTANTS="fault-drops-lock secretmem"
+	$(packages) user
 	@$(hmm)/check/user.sh mutants
 
 bench: ## measure it against stock and against its targets (30 min)
@@ -120,5 +127,5 @@ series-check: ## check that each patch of the series builds, and the last is wha
 	@$(hmm)/series/series-check.sh
 
 .PHONY: fixes fixes-check help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
-	rows coverage user fuzz prove litmus user-mutants bench lint drivers arch arm \
+	rows coverage kmsan user fuzz prove litmus user-mutants bench lint drivers arch arm \
 	i386 apply series series-check

@@ -34,7 +34,9 @@ for fragment; do
 	fragments+=("$fragment")
 done
 
-cc="${CROSS_COMPILE:-}gcc"
+# As for make itself, LLVM=-16 takes clang-16 and what belongs to it
+cc=${CROSS_COMPILE:-}gcc
+[ -z "${LLVM:-}" ] || cc=clang$LLVM
 command -v "$cc" >/dev/null || die "$cc: not found; install it"
 if [ -z "${CCACHE_DISABLE:-}" ] && command -v ccache >/dev/null; then
 	cc="ccache $cc"
