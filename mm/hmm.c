@@ -6,10 +6,11 @@
  *
  * hmm_range_fault(): a process's page tables, as a device may use them.
  *
- * The file reads as the data flows: a page table entry is looked at as a leaf,
- * a leaf and a request make an answer or a need, the walk answers until it comes
- * to a need, one fault serves it, and the walk goes on where it stood. If that
- * fault has called the notifier, the rest is faulted without being answered.
+ * The file follows the data from top to bottom. A page table entry becomes a leaf;
+ * a leaf and a request become an answer or a need. The walk writes answers until it
+ * finds a need, one fault serves that, and the walk resumes at the same page. Once
+ * such a fault has invoked the notifier, the rest of the range is faulted in, but
+ * not answered.
  */
 #include <linux/hmm-dma.h>
 #include <linux/hmm.h>
@@ -33,28 +34,29 @@
  * DOC: promises
  *
  * The request of a page is ``(hmm_pfns[i] & pfn_flags_mask) | default_flags``.
- * Of that, HMM_PFN_REQ_FAULT asks for reading, HMM_PFN_REQ_FAULT and
- * HMM_PFN_REQ_WRITE together for writing, and all else for nothing: the page is
- * only looked at, which is called a snapshot.
+ * HMM_PFN_REQ_FAULT in it asks for read access, HMM_PFN_REQ_FAULT together with
+ * HMM_PFN_REQ_WRITE for write access. Without HMM_PFN_REQ_FAULT nothing is asked
+ * for: the page is reported as it is, which is called a snapshot.
  *
  * 1. A page asked for is answered as asked, or the call fails.
  * 2. A page not asked for is not faulted. Neighbours that the CPU's fault
- *    handler maps along with an asked page are none of this call's doing.
+ *    handler maps along with one that was asked for do not count.
  * 3. A pfn or an order is answered with HMM_PFN_VALID only.
- * 4. The pfn is that of the very page, wherever in a huge entry it lies.
+ * 4. The pfn is that of the page itself, wherever in a huge entry it lies.
  * 5. The order is the CPU's: 2^order pages, aligned, mapped by one entry, with
  *    one set of flags.
- * 6. After an error, entries of pages before the one that failed hold answers;
- *    from that one on, they hold what the caller put there.
- * 7. An answer is never taken for a request, also when a call starts over.
- * 8. Nothing is held that was not held before: no lock, no RCU section, no kmap.
- * 9. Device private memory is answered to its owner only. To others it is like
- *    swapped out memory: absent, and brought home when asked for.
- * 10. The bits HMM_PFN_DMA_MAPPED, HMM_PFN_P2PDMA and HMM_PFN_P2PDMA_BUS are the
- *     driver's: they stay as they are, and what another thread sets or clears
- *     meanwhile stays set or cleared.
- * 11. A call whose own faults call the notifier serves all pages that are asked
- *     for before it gives up or starts over, which it does once for that.
+ * 6. After an error, entries before the page that failed hold answers; that one
+ *    and those behind it hold what the caller put there.
+ * 7. An answer is never taken for a request, not even when a call starts over.
+ * 8. Nothing is held on return that was not held before: no lock, no RCU read
+ *    section, no kmap.
+ * 9. Device private memory is answered to its owner only. To anyone else it is
+ *    like swapped out memory: absent, and migrated back when asked for.
+ * 10. The bits HMM_PFN_DMA_MAPPED, HMM_PFN_P2PDMA and HMM_PFN_P2PDMA_BUS belong to
+ *     the driver: they are left alone, and what another thread sets or clears
+ *     during the call stays set or cleared.
+ * 11. A call whose own faults invoke the notifier serves every page asked for
+ *     before it gives up or starts over, and does so only once for that reason.
  * 12. HMM_PFN_WRITE is answered for dirty entries only, so the memory is written
  *     back or swapped out after the device has written to it.
  */
@@ -64,27 +66,27 @@
 /* How a walk or a fault ended, if not with 0 or an error */
 enum hmm_stop {
 	HMM_STOP_NEED = 1,	/* the page at hmm_walk.next must be faulted */
-	HMM_STOP_UNLOCKED,	/* the fault has dropped mmap_lock */
+	HMM_STOP_UNLOCKED,	/* the fault dropped mmap_lock */
 };
 
 /**
- * struct hmm_walk - a call under way
- * @range: what the caller wants
+ * struct hmm_walk - the state of one call
+ * @range: what the caller passed in
  * @each: requests differ from page to page
- * @shared: other threads may change sticky bits of entries meanwhile
- * @request: of every page, unless @each
- * @next: the page to be looked at next; all before it are as asked
- * @answers_end: pages from here on get no answer: a fault of this call has called
- *	the notifier, or a page did not come. The end of the range until then.
- * @need: the request of the page at @next that its entry does not meet
- * @vma: of the page at @next; valid with @need
- * @pmdp: entry of the page table in which @next was found to be needed, or NULL.
- *	It stays while mmap_lock is held: below it, a page table may come and go,
- *	but a PMD table goes only with all that is mapped through it.
+ * @shared: other threads may change sticky bits of entries during the call
+ * @request: the request of every page, unless @each
+ * @next: the next page to look at; all pages before it are as requested
+ * @answers_end: pages from here on get no answer, because a fault of this call
+ *	invoked the notifier or did not map the page. Initially the end of the range.
+ * @need: the request of the page at @next, which its entry does not meet
+ * @vma: the VMA of the page at @next; valid with @need
+ * @pmdp: the entry of the page table in which the need at @next was found, or NULL.
+ *	It is stable while mmap_lock is held: page tables below it may come and go,
+ *	but a PMD table is freed only together with everything mapped through it.
  * @table_end: end of the part of the range that this page table maps
  * @fault_flags: for handle_mm_fault()
- * @faulted: page of the last fault; the end of the range before the first
- * @tries: how many faults that page has had in a row
+ * @faulted: address of the last fault; the end of the range before the first
+ * @tries: number of faults in a row at that address
  */
 struct hmm_walk {
 	struct hmm_range	*range;
@@ -113,7 +115,7 @@ static __always_inline unsigned long hmm_request(const struct hmm_range *range,
 	return request & HMM_PFN_REQ_FAULT ? request & HMM_PFN_REQ : 0;
 }
 
-/* Whether requests have to be read page by page */
+/* Do requests have to be read page by page? */
 static bool hmm_asks_each(const struct hmm_range *range)
 {
 	return hmm_request(range, 0) != hmm_request(range, HMM_PFN_REQ);
@@ -126,9 +128,9 @@ static unsigned long *hmm_entry(const struct hmm_range *range,
 }
 
 /*
- * How one entry changes: all but its sticky bits. These mean something only where
+ * Replaces everything in an entry but its sticky bits. Those matter only where
  * memory is mapped for DMA. Elsewhere nobody else writes to the entry, and it may
- * be uninitialised, so no branch depends on what is in it.
+ * be uninitialised, so no branch may depend on its old value.
  */
 static __always_inline void hmm_set_entry(unsigned long *entry,
 					  unsigned long value, bool shared)
@@ -143,11 +145,11 @@ static __always_inline void hmm_set_entry(unsigned long *entry,
 
 /**
  * struct hmm_leaf - what a page table entry means to a device
- * @answer: of the first page in question: flags, order and pfn
+ * @answer: the answer for the first page in question: flags, order and pfn
  * @refused: a request that @answer does not meet fails with -EFAULT
  *
- * This is what becomes of each kind of entry. A dash is what never comes at that
- * level. R and W stand for HMM_PFN_VALID without and with HMM_PFN_WRITE.
+ * Each kind of entry, the answer for it, and what happens if more was asked for. R
+ * and W stand for HMM_PFN_VALID without and with HMM_PFN_WRITE.
  *
  *	entry				at		answer	if asked for more
  *	----------------------------	-------------	------	-----------------
@@ -172,15 +174,15 @@ static __always_inline void hmm_set_entry(unsigned long *entry,
  *	no VMA, or not for devices	-		error	-EFAULT
  *
  * tlb is hugetlb, whose entries are PTEs of any size. A fault for writing is
- * -EPERM where the VMA does not allow it. A shadow stack is read-only to devices:
- * ordinary stores are refused to the CPU as well.
+ * -EPERM where the VMA does not allow it. A shadow stack is read-only to devices,
+ * as it is to ordinary stores of the CPU.
  *
  * Poison and guard regions are answered 0, not HMM_PFN_ERROR: drivers that look
- * ahead with a snapshot give up more than the page at HMM_PFN_ERROR.
+ * ahead with a snapshot give up on more than that page if they see HMM_PFN_ERROR.
  *
- * NUMA hints are for the CPU. The page is where the entry says until the notifier
- * has been called. But userfaultfd wants to hear of each access to what it has made
- * protnone.
+ * NUMA hints are meant for the CPU. The page stays where the entry says until the
+ * notifier is invoked. userfaultfd, though, must see every access to a page that
+ * it made protnone.
  */
 struct hmm_leaf {
 	unsigned long answer;
@@ -216,8 +218,8 @@ static __always_inline struct hmm_leaf hmm_leaf_page(unsigned long pfn,
 }
 
 /*
- * Which VMAs devices get anything of. One that cannot be read is taken for one that
- * cannot be written, either: no architecture that HMM is for can have that.
+ * May devices access any of this VMA? One that is not readable is treated as not
+ * writable either: no architecture that supports HMM has write-only mappings.
  */
 static bool hmm_vma_is_for_devices(struct vm_area_struct *vma)
 {
@@ -225,16 +227,16 @@ static bool hmm_vma_is_for_devices(struct vm_area_struct *vma)
 	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && !vma_is_secretmem(vma);
 }
 
-/* Return addresses are not for devices to write */
+/* A device must not be able to forge return addresses */
 static bool hmm_vma_is_writable(const struct vm_area_struct *vma)
 {
 	return (vma->vm_flags & (VM_WRITE | VM_SHADOW_STACK)) == VM_WRITE;
 }
 
 /*
- * A VMA whose PTEs do not tell everything: special ones have no bit for that,
- * writable ones are writable by shadow stack instructions, or protnone ones are no
- * NUMA hints.
+ * A VMA whose PTEs do not tell everything: special ones have no bit for it,
+ * writable ones are writable by shadow stack instructions only, or protnone ones
+ * are not NUMA hints.
  */
 static bool hmm_vma_is_odd(struct vm_area_struct *vma)
 {
@@ -243,7 +245,7 @@ static bool hmm_vma_is_odd(struct vm_area_struct *vma)
 		(vma->vm_flags & VM_MIXEDMAP));
 }
 
-/* Entries that are not present; @pfn_offset leads from its first page to ours */
+/* An entry that is not present; our page is @pfn_offset behind its first */
 static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
 				       struct vm_area_struct *vma,
 				       softleaf_t entry, unsigned int order,
@@ -252,7 +254,7 @@ static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
 	switch (softleaf_type(entry)) {
 	case SOFTLEAF_DEVICE_PRIVATE_READ:
 	case SOFTLEAF_DEVICE_PRIVATE_WRITE:
-		/* Under RCU since before the entry was read, as this must be */
+		/* The caller entered RCU before it read the entry, for this */
 		if (!device_page_owned_by(softleaf_to_page(entry),
 					  hw->range->dev_private_owner))
 			return hmm_leaf_none();
@@ -320,10 +322,10 @@ static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
 }
 
 /*
- * Not every architecture has what these two use, and none has it without
- * transparent huge pages: pmd_write() is then a BUG(), vm_normal_page_pmd() not
- * linked.  So they are called behind pmd_trans_huge() and pud_trans_huge() only,
- * which are constants there.
+ * What these two use does not exist on every architecture, nor without transparent
+ * huge pages: pmd_write() is a BUG() then, and vm_normal_page_pmd() is not linked.
+ * So call them only after pmd_trans_huge() and pud_trans_huge(), which are constant
+ * in that case.
  */
 
 static struct hmm_leaf hmm_leaf_pmd(struct vm_area_struct *vma,
@@ -361,15 +363,15 @@ static unsigned long hmm_request_at(const struct hmm_walk *hw,
 	return hmm_request(hw->range, READ_ONCE(*hmm_entry(hw->range, addr)));
 }
 
-/* Whether the walk still answers, at @addr, or only looks for what to fault */
+/* Does the walk still write answers at @addr, or only look for pages to fault? */
 static bool hmm_is_answering(const struct hmm_walk *hw, unsigned long addr)
 {
 	return addr < hw->answers_end;
 }
 
 /*
- * What is to be done about the page at @addr, whose @leaf does not meet what is
- * asked of it.  This is where the walk stops.
+ * Stops the walk at @addr, where @leaf does not meet the request: with the need for
+ * a fault, or with the error if a fault cannot help.
  */
 static int hmm_missing(struct hmm_walk *hw, struct vm_area_struct *vma,
 		       unsigned long addr, struct hmm_leaf leaf)
@@ -390,7 +392,7 @@ static int hmm_missing(struct hmm_walk *hw, struct vm_area_struct *vma,
 #define HMM_BLOCK	8
 #define HMM_AHEAD	64
 
-/* @step is a constant, or stores wait for sums */
+/* @step must be a constant, or each store waits for an addition */
 static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
 					 unsigned long answer,
 					 const unsigned long step, bool shared)
@@ -398,7 +400,7 @@ static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
 	int i;
 
 	for (; nr >= HMM_BLOCK && !shared; nr -= HMM_BLOCK) {
-		/* What is read to be kept comes from the second level cache */
+		/* The old values are read, and are rarely in the first level cache */
 		prefetchw(entry + HMM_AHEAD);
 		unrolled_full
 		for (i = 0; i < HMM_BLOCK; i++)
@@ -410,7 +412,7 @@ static __always_inline void __hmm_answer(unsigned long *entry, unsigned long nr,
 		hmm_set_entry(entry, answer, shared);
 }
 
-/* Writes answers to all pages of one leaf, of which @answer is the first's */
+/* Answers all pages of one leaf; @answer is that of the first page */
 static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 		       unsigned long end, unsigned long answer)
 {
@@ -428,9 +430,10 @@ static void hmm_answer(struct hmm_walk *hw, unsigned long addr,
 }
 
 /*
- * One entry, one answer: a fault at the page where the walk goes on may have
- * brought an entry that begins before it.  Those pages asked for less than this
- * entry gives, or the walk would have stopped at them.
+ * All pages of one entry get the same order and flags. The fault at the page where
+ * the walk resumes may have installed an entry that begins before it: update those
+ * pages as well. They asked for no more than what this entry gives, or the walk
+ * would have stopped at them.
  */
 static void hmm_answer_before(struct hmm_walk *hw, unsigned long addr,
 			      unsigned long answer)
@@ -453,23 +456,23 @@ static unsigned long hmm_find_missing(const struct hmm_walk *hw,
 	return addr;
 }
 
-/* Called with no lock but mmap_lock held, between parts of a long walk and faults */
+/* Called between parts of a long walk and between faults, with only mmap_lock held */
 static int hmm_cond_resched(void)
 {
 	cond_resched();
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
-/* The same for the parts of a walk, of which the first has taken no time yet */
+/* The same between parts of a walk; not needed before the first */
 static int hmm_cond_resched_at(const struct hmm_walk *hw, unsigned long addr)
 {
 	return addr == hw->range->start ? 0 : hmm_cond_resched();
 }
 
-/* So much is answered at a time: some microseconds */
+/* How much is answered without a look at signals: some microseconds */
 #define HMM_PART	(4096UL << PAGE_SHIFT)
 
-/* All pages from @addr to @end are of one @leaf, or hole */
+/* Handles the pages from @addr to @end, which are all of one @leaf */
 static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned long end,
 			 struct hmm_leaf leaf)
@@ -497,10 +500,10 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 }
 
 /*
- * Answers pages of one page table.  Neither it nor what it maps is locked: what
- * changes meanwhile is called to the notifier.  @each and @slow are constants, so
- * that a walk whose requests are all alike does not read them, and one of plain
- * memory does not ask for more.
+ * Handles the pages of one page table. Neither the table nor what it maps is
+ * locked: the notifier is invoked for whatever changes. @each, @slow and, if
+ * nothing is asked for, @request are constants, so that the loop for plain memory
+ * has nothing in it that it does not need.
  */
 static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 					    struct vm_area_struct *vma,
@@ -540,9 +543,9 @@ static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 	return __hmm_walk_table(hw, vma, ptep, addr, end, 0, false, false);
 }
 
-/* Callbacks of the walk.  All are called with mmap_lock held, and may sleep. */
+/* Callbacks of the walk. They are called with mmap_lock held and may sleep. */
 
-/* No VMA, or no page table: @depth does not matter */
+/* No VMA, or no page table at whatever @depth */
 static int hmm_pte_hole(unsigned long addr, unsigned long end, int depth,
 			struct mm_walk *walk)
 {
@@ -551,7 +554,7 @@ static int hmm_pte_hole(unsigned long addr, unsigned long end, int depth,
 					 hmm_leaf_refused(HMM_PFN_ERROR));
 }
 
-/* A PUD that is not none: a huge one has to be taken as it is, or it is split */
+/* A PUD that is not none. A huge one is handled here, or pagewalk would split it. */
 static int hmm_pud_entry(pud_t *pudp, unsigned long addr, unsigned long end,
 			 struct mm_walk *walk)
 {
@@ -571,7 +574,7 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	struct hmm_leaf leaf;
 	pmd_t pmd;
 
-	/* For hmm_leaf_absent(): keeps a device private page and its pgmap */
+	/* Keeps a device private page and its pgmap for hmm_leaf_absent() */
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);
 	if (!pmd_none(pmd) && !pmd_present(pmd))
@@ -612,7 +615,7 @@ static int hmm_pmd_entry(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	return ret;
 }
 
-/* A hugetlb entry, also none.  The lock makes it one piece, no more. */
+/* A hugetlb entry, which may be none. The lock is only for reading all of it. */
 static int hmm_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 			     unsigned long addr, unsigned long end,
 			     struct mm_walk *walk)
@@ -629,7 +632,7 @@ static int hmm_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 			     hmm_leaf_hugetlb(hw, vma, addr, pte));
 }
 
-/* A VMA, before any of its entries */
+/* Called for a VMA before any of its entries */
 static int hmm_test_walk(unsigned long addr, unsigned long end,
 			 struct mm_walk *walk)
 {
@@ -656,7 +659,7 @@ static const struct mm_walk_ops hmm_walk_ops = {
 /* Walking and faulting in turn */
 
 /*
- * Goes on in the page table whose page was faulted.  A walk from the top for each
+ * Resumes in the page table where the fault was. To walk from the top for each
  * page would cost a sixth of a page fault.
  */
 static int hmm_resume_table(struct hmm_walk *hw)
@@ -677,8 +680,8 @@ static int hmm_resume_table(struct hmm_walk *hw)
 }
 
 /*
- * From the top.  Most ranges are of one VMA, which is then looked up once:
- * walk_page_range() does so twice, a sixth of the time that one page takes.
+ * Walks from the top. Most ranges lie in one VMA: look it up once then, which
+ * walk_page_range() would do twice, at a sixth of the time for one page.
  */
 static int hmm_walk_range(struct hmm_walk *hw)
 {
@@ -692,7 +695,7 @@ static int hmm_walk_range(struct hmm_walk *hw)
 	return walk_page_range(mm, hw->next, end, &hmm_walk_ops, hw);
 }
 
-/* 0 once all pages are answered, HMM_STOP_NEED before one to fault, or an error */
+/* Returns 0 at the end of the range, HMM_STOP_NEED at a page to fault, or an error */
 static int hmm_walk(struct hmm_walk *hw)
 {
 	int ret = 0;
@@ -710,13 +713,13 @@ static bool hmm_is_invalidated(const struct hmm_walk *hw)
 					hw->range->notifier_seq);
 }
 
-/* A page may have to come home, lose a NUMA hint, be copied and be dirtied */
+/* A page may have to be migrated back, lose a NUMA hint, be copied and be dirtied */
 #define HMM_MAX_TRIES	4
 
 /*
- * Whether the page at hw->next is to be left to the next call: its faults succeed
- * and map nothing, as those of drivers that leave a page in their memory, or
- * somebody takes it away each time.
+ * Should the page at hw->next be left to the next call? Its faults succeed and do
+ * not map it: a driver leaves it in device memory, or somebody else takes it away
+ * each time.
  */
 static bool hmm_gives_up_page(struct hmm_walk *hw)
 {
@@ -727,7 +730,7 @@ static bool hmm_gives_up_page(struct hmm_walk *hw)
 	return hw->tries++ >= HMM_MAX_TRIES;
 }
 
-/* Serves the need of the page at hw->next: 0, HMM_STOP_UNLOCKED or an error */
+/* Faults the page at hw->next. Returns 0, HMM_STOP_UNLOCKED or an error. */
 static int hmm_fault(struct hmm_walk *hw)
 {
 	unsigned int flags = hw->fault_flags;
@@ -753,9 +756,9 @@ static int hmm_fault(struct hmm_walk *hw)
 }
 
 /*
- * Copying a page or bringing one home calls the notifier. A call that gave up then
- * would come to one page more each time, so it faults what else is asked for, but
- * answers no more. So it does if a page does not come.
+ * To copy a page or to migrate it back invokes the notifier. If the call gave up at
+ * once, the next would get one page further, and so on. So fault what else is asked
+ * for first, but do not answer it. The same goes for a page that is given up.
  */
 static int hmm_fault_or_give_up(struct hmm_walk *hw)
 {
@@ -770,21 +773,21 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 		return 0;
 	}
 	ret = hmm_fault(hw);
-	/* A fault that fails is told at once: it would fail again, and call it again */
+	/* Report a failed fault at once: it would fail, and invoke the notifier, again */
 	if (ret >= 0 && answering && hmm_is_invalidated(hw))
 		hw->answers_end = hw->next;
-	/* It has waited for something, userfaultfd for one, and may have to again */
+	/* It waited, for userfaultfd perhaps, and may have to wait again */
 	else if (ret == HMM_STOP_UNLOCKED && answering)
 		hw->tries = 0;
 	return ret;
 }
 
 /*
- * Answers and faults until all pages are answered.  Each fault is followed by a
- * look at what it mapped, as that may be more than one page.
+ * Walks and faults in turn until all pages are answered. Each fault is followed by
+ * a look at what it mapped, as that may be more than one page.
  *
- * Return: 0, HMM_STOP_UNLOCKED or an error; hw->next and hw->answers_end then say
- * what has an answer.
+ * Return: 0, HMM_STOP_UNLOCKED or an error. Pages before both hw->next and
+ * hw->answers_end have an answer.
  */
 static int hmm_walk_and_fault(struct hmm_walk *hw)
 {
@@ -799,7 +802,7 @@ static int hmm_walk_and_fault(struct hmm_walk *hw)
 		ret = hmm_cond_resched() ?: hmm_fault_or_give_up(hw);
 	} while (!ret);
 
-	/* An error of a page is for the call that has answered those before it */
+	/* The error of a page is left to the call that has answers for all before it */
 	if (hw->answers_end == hw->range->end || ret == HMM_STOP_UNLOCKED ||
 	    ret == -EINTR)
 		return ret;
@@ -841,42 +844,43 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
  *
  * Reads the page tables of @range->notifier->mm from @range->start to @range->end
  * and writes an answer for each page into @range->hmm_pfns. Pages that are asked
- * for and that the page tables do not hold so are faulted; pages that are not
- * asked for are left as they are. No page is pinned: mmu_interval_read_retry()
- * says whether the answers still hold, and the notifier when they cease to. See
+ * for and are not mapped as requested are faulted; pages that are not asked for are
+ * left as they are. No page is pinned: mmu_interval_read_retry() tells whether the
+ * answers are still valid, and the notifier when they no longer are. See
  * Documentation/mm/hmm.rst.
  *
- * Before the call, @range->notifier_seq is set to what mmu_interval_read_begin()
- * returned. After it, the caller takes the lock under which its notifier calls
- * mmu_interval_set_seq(), and uses the answers if mmu_interval_read_retry() is
- * false; else it begins anew.
+ * Before the call, set @range->notifier_seq to what mmu_interval_read_begin()
+ * returned. After it, take the lock under which the notifier calls
+ * mmu_interval_set_seq(), and use the answers if mmu_interval_read_retry() is
+ * false; otherwise start again.
  *
- * What a device writes to a page answered with HMM_PFN_WRITE is not lost, though
- * the driver does not mark it dirty: the CPU's entry is dirty already, and whoever
- * cleans it calls the notifier.
+ * What a device writes to a page answered with HMM_PFN_WRITE is not lost even if
+ * the driver does not mark the page dirty: the CPU's entry is dirty already, and
+ * whoever cleans it invokes the notifier.
  *
  * Context: Process context. The caller holds the mmap_lock of the mm for reading
  * or writing, and a reference that keeps the mm's users from going to 0. The lock
  * is not dropped, so memory whose fault handler must drop it (userfaultfd for
  * one) cannot be faulted: hmm_range_fault_unlocked_timeout() is for that.
  *
- * Return: 0 if all entries hold answers. Otherwise entries of pages before the
- * one that failed hold answers, all others what they held before:
+ * Return: 0 if all entries hold answers. Otherwise entries before the page that
+ * failed hold answers, and all others what they held before:
  *
  * * -EINVAL: @range is empty, not page aligned or exceeds the notifier's interval;
- *   with a warning, it has no notifier or no array, or mmap_lock is not held.
- *   A mistake of the driver: nothing was touched.
- * * -EBUSY: the notifier was called. Call again with a new sequence, after
- *   mmap_lock was dropped. If page faults of the call itself did that, by copying
- *   a page or bringing one home, all pages asked for have been faulted by then, and
- *   the next call is not cut short for that. Or some faults of one page have
- *   succeeded and not mapped it as asked: a driver leaves it in device memory, say
- *   because the caller holds its locks. Then call without these.
- * * -EFAULT: a page was asked for that no device can have: no VMA, one that
- *   cannot be read or is VM_IO or VM_PFNMAP, secret memory, a special mapping, a
- *   guard region, memory that is broken or said to be, or the fault failed. Fail
- *   the access; asking again is no use.
- * * -EPERM: writing was asked for, and the VMA does not allow it. Fail the access.
+ *   or, with a warning, it has no notifier or no array, or mmap_lock is not held.
+ *   This is a bug in the driver. Nothing was touched.
+ * * -EBUSY: the notifier was invoked. Drop mmap_lock and call again with a new
+ *   sequence. If page faults of this call invoked it, by copying a page or migrating
+ *   one back, all pages asked for have been faulted in by now, and the next call
+ *   will not fail for that reason. Or a page was faulted several times without
+ *   error and was still not mapped as requested: a driver leaves it in device
+ *   memory, perhaps because the caller holds its locks. Call again without them.
+ * * -EFAULT: a page was asked for that no device can have: there is no VMA, or one
+ *   that is not readable, VM_IO or VM_PFNMAP; secret memory, a special mapping, a
+ *   guard region, or poisoned memory; or the fault failed. Fail the access: another
+ *   call will not succeed.
+ * * -EPERM: write access was asked for, and the VMA does not allow it. Fail the
+ *   access.
  * * -ENOMEM: the fault found no memory.
  * * -EINTR: the caller is being killed. Give up.
  */
@@ -888,7 +892,7 @@ int hmm_range_fault(struct hmm_range *range)
 	if (!hmm_range_is_sane(range) ||
 	    WARN_ON_ONCE(!rwsem_is_locked(&range->notifier->mm->mmap_lock)))
 		return -EINVAL;
-	/* With lockdep also that it is locked by us */
+	/* With lockdep, check that we are the one who holds it */
 	mmap_assert_locked(range->notifier->mm);
 
 	__count_vm_event(HMM_RANGE_FAULT);
@@ -899,10 +903,10 @@ int hmm_range_fault(struct hmm_range *range)
 EXPORT_SYMBOL(hmm_range_fault);
 
 /*
- * One go at the pages from hw->next on, under mmap_lock.
+ * One attempt at the pages from hw->next on, under mmap_lock.
  *
- * Return: 0; HMM_STOP_UNLOCKED if a fault has cut it short, which is progress; or
- * an error.  mmap_lock is not held then in any case.
+ * Return: 0; HMM_STOP_UNLOCKED if a fault dropped the lock, which is progress; or
+ * an error. mmap_lock is never held on return.
  */
 static int hmm_attempt(struct hmm_walk *hw)
 {
@@ -920,7 +924,7 @@ static int hmm_attempt(struct hmm_walk *hw)
 }
 
 /*
- * Takes the answers back and begins anew.  @inputs is what the caller had in the
+ * Takes the answers back to start again. @inputs is what the caller had in the
  * entries, or NULL if requests are not read from there.
  */
 static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
@@ -938,10 +942,10 @@ static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
 }
 
 /*
- * Attempts until one succeeds, fails, or others have called the notifier for
- * @timeout jiffies.  After its own faults have, an attempt has nothing left to fault
- * but what was taken away meanwhile: two of these are free, and no more, as it cannot
- * tell whether others called the notifier during a fault.
+ * Makes attempts until one succeeds or fails, or until others have invoked the
+ * notifier for @timeout jiffies. After an attempt whose own faults did, the next one
+ * has only pages to fault that were taken away again. Two of these do not count for
+ * @timeout, but no more: others may have invoked the notifier during a fault as well.
  */
 static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 			unsigned long timeout)
@@ -973,32 +977,32 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 /**
  * hmm_range_fault_unlocked_timeout() - hmm_range_fault() that takes mmap_lock
  * @range: what is asked for, and where the answers go
- * @timeout: how long to retry after others have called the notifier, in jiffies;
- *	0 to retry until it succeeds, fails, or the caller is killed
+ * @timeout: how long to retry while others keep invoking the notifier, in jiffies;
+ *	0 to retry until the call succeeds, fails, or the caller is killed
  *
  * Does what hmm_range_fault() does, and retries with a new @range->notifier_seq
- * when the notifier was called meanwhile. A fault may drop mmap_lock; the call
- * then goes on where it stood if the notifier was not called.
+ * if the notifier was invoked. A fault may drop mmap_lock; the call then resumes
+ * at the same page unless the notifier was invoked.
  *
- * Only retries count for @timeout: not the first attempt, nor what led to a fault
- * that dropped mmap_lock, nor the two attempts at most that follow on page faults
- * of the call itself having called the notifier.
+ * Only retries count for @timeout. The first attempt does not, nor an attempt that
+ * ended in a fault that dropped mmap_lock, nor up to two attempts that follow on page
+ * faults of this call having invoked the notifier.
  *
- * Context: Process context. The caller holds neither the mmap_lock of the mm nor
- * a lock that its notifier takes, but a reference that keeps the mm's users from
- * going to 0.
+ * Context: Process context. The caller holds a reference that keeps the mm's users
+ * from going to 0, but neither the mmap_lock of the mm nor a lock that its notifier
+ * takes.
  *
  * Return: as hmm_range_fault(), with the same entries on return, but:
  *
- * * -EBUSY: the notifier kept being called for @timeout. Give other work a chance,
+ * * -EBUSY: the notifier kept being invoked for @timeout. Let other work proceed,
  *   then call again.
- * * -ENOMEM: also if there is no memory for a copy of @range->hmm_pfns, with which
- *   to start over. Nothing was touched.
+ * * -ENOMEM: also if there is no memory for a copy of @range->hmm_pfns, which is
+ *   needed to start over. Nothing was touched.
  * * -EFAULT: also if the mm is being reaped by the OOM killer.
  *
- * If @range->pfn_flags_mask does not let entries count as requests, no copy of them
- * is made. After an error, some from the page that failed on may then be 0 instead
- * of what the caller put there, namely those that an earlier attempt had answered.
+ * If @range->pfn_flags_mask is such that entries are not read as requests, no copy
+ * of them is made. After an error, entries from the page that failed on may then be
+ * 0 instead of what the caller put there, if an earlier attempt had answered them.
  */
 int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 				     unsigned long timeout)
