@@ -118,7 +118,7 @@ emulated() {
 		say "emulated: counting, $kernel"
 		in_guest "$kernel" "$who" -c 1 -- calls >>"$out/emulated.tsv"
 		say "emulated: counting instructions, $kernel"
-		in_guest "$kernel" "$who" -c 1 -t 1200 -q "-icount shift=0,sleep=off" -- \
+		in_guest "$kernel" "$who" -c 1 -t 1200 "--qemu=-icount shift=0,sleep=off" -- \
 			instructions latency >>"$out/emulated.tsv"
 	done
 }

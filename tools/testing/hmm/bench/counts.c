@@ -2,11 +2,12 @@
 /*
  * counts WHO CASE... - what hmm_range_fault() does, counted, not timed
  *
- * Prints lines of row, WHO, round, value and unit.  Run in a guest of vm.sh, as
+ * Prints lines of row, WHO, round, value and unit.  Run in a guest, as
  * huge pages do not exist in User Mode Linux: see bench.sh.
  */
 #define _GNU_SOURCE
 #include <err.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
