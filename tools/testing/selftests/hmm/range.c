@@ -369,6 +369,7 @@ TEST_F(hmm, hugetlb_from_its_middle)
 TEST_F(hmm, guard_region)
 {
 	char *p = map_anon(HUGE, false);
+	long faults;
 
 	fill(p, 3 * PAGE);
 	NEED(!madvise(p + PAGE, PAGE, MADV_GUARD_INSTALL), "needs guard regions");
@@ -376,7 +377,10 @@ TEST_F(hmm, guard_region)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
 	EXPECT_EQ(NONE, self->c->e[1]);
 	EXPECT_EQ(2, call_count(self->c, 0, 3, WRITABLE));
+	/* No fault could bring anything */
+	faults = number_of("/proc/vmstat", "hmm_page_fault ");
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
+	EXPECT_EQ(faults, number_of("/proc/vmstat", "hmm_page_fault "));
 	self->c->raw.default_flags = 0;
 	self->c->raw.pfn_flags_mask = ASK_WRITE;
 	self->c->e[0] = ASK_READ;
@@ -853,6 +857,7 @@ TEST_F(hmm, sticky_bits_in_a_hole)
 
 	self->c = call_new(p, nr);
 	EXPECT_EQ(0, sticky_bits_lost(self->c, p, &cleared));
+	TH_LOG("%lu bits cleared by the notifier", cleared);
 	EXPECT_LT(0, cleared);
 }
 
@@ -866,6 +871,7 @@ TEST_F(hmm, sticky_bits_in_page_tables)
 		fill(p + i * HUGE, PAGE);
 	self->c = call_new(p, nr);
 	EXPECT_EQ(0, sticky_bits_lost(self->c, p, &cleared));
+	TH_LOG("%lu bits cleared by the notifier", cleared);
 	EXPECT_LT(0, cleared);
 }
 
