@@ -12,7 +12,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-own="mm/hmm.o mm/hmm_dma.o mm/tests/hmm_kunit.o lib/test_hmm_range.o"
+own="mm/hmm.o mm/hmm_dma.o mm/tests/hmm_kunit.o lib/test_hmm/"
 clang=19
 ccache=$(command -v ccache >/dev/null && echo "ccache ") || true
 

@@ -16,7 +16,7 @@ inspect() {
 	[ -f "$tree/mm/hmm.c" ] || die "$tree: not a Linux source tree"
 	version=$(linux_version "$tree")
 	[ "$version" = 7.3 ] || die "$tree: Linux $version, but this is for 7.3.x"
-	[ ! -e "$tree/lib/test_hmm_range.c" ] || die "$tree: has these files already"
+	[ ! -e "$tree/lib/test_hmm/core.c" ] || die "$tree: has these files already"
 	if [ -e "$tree/.git" ]; then
 		changes=$(git -C "$tree" status --porcelain) || die "$tree: git cannot read it; see above"
 		[ -z "$changes" ] || die "$tree: has uncommitted changes; commit or stash them first"

@@ -15,7 +15,7 @@ list() { # [stock]
 
 	cd "$top"
 	if [ "${1:-}" = stock ]; then
-		find lib/test_hmm_range* lib/Kconfig.debug*.patch lib/Makefile*.patch \
+		find lib/test_hmm lib/Kconfig.debug*.patch lib/Makefile*.patch \
 			tools/testing/selftests -type f
 	else
 		for dir in */ MAINTAINERS*.patch; do

@@ -56,7 +56,7 @@ cocci() {
 
 	rm -rf "$out/cocci"
 	mkdir -p "$out/cocci"
-	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm_range.c mm/tests/hmm_kunit.c; do
+	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm/*.c mm/tests/hmm_kunit.c; do
 		cp "$top/$file" "$out/cocci/"
 	done
 	rm -f "$out/cocci.log"	# or coccicheck declines

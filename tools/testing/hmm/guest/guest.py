@@ -84,7 +84,7 @@ class Tests:
 
 
 TESTS = {
-    "hmm": Tests("hmm", [["lib/test_hmm_range.ko", f"coherent={COHERENT:#x}"]]),
+    "hmm": Tests("hmm", [["lib/test_hmm/test_hmm_range.ko", f"coherent={COHERENT:#x}"]]),
     "hmm-tests": Tests("mm", [["lib/test_hmm.ko"]], ["hmm-tests"], ["{out}/hmm-tests"]),
     # What is built into the kernel has no module
     "rdma": Tests("rdma", [[f"{name}.ko"] for name in (

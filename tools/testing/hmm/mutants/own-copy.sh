@@ -13,7 +13,7 @@ set -euo pipefail
 
 usage="usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
 obj=$build/check
-cflags='' objects=("$obj/lib/test_hmm_range.o")
+cflags='' objects=("$obj/lib/test_hmm/test_hmm_range.o")
 while getopts f:o: option; do
 	case $option in
 	f) cflags=$OPTARG ;;

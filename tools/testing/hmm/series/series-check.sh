@@ -190,7 +190,7 @@ buildable() { # TREE OBJ
 	local hidden=(accel/amdxdna)
 
 	grep -qw hmm_walk.o "$1/mm/Makefile" || hidden+=('^mm/hmm_walk\.o$')
-	grep -q '^CONFIG_TEST_HMM_RANGE=' "$2/.config" || hidden+=('^lib/test_hmm_range\.o$')
+	grep -q '^CONFIG_TEST_HMM_RANGE=' "$2/.config" || hidden+=('^lib/test_hmm/')
 	grep -q '^CONFIG_HMM_KUNIT_TEST=' "$2/.config" || hidden+=('^mm/tests/')
 	grep -vE "$(IFS='|'; echo "${hidden[*]}")" || true
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Calls of hmm_range_fault() through lib/test_hmm_range.c, and one check of what
+ * Calls of hmm_range_fault() through lib/test_hmm, and one check of what
  * it promises that goes over every answer of every call.
  */
 #ifndef _SELFTESTS_HMM_LIB_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include "../../../../lib/test_hmm_range_uapi.h"
+#include "../../../../lib/test_hmm/uapi.h"
 
 /* The devices, which are owners */
 enum { PRIVATE_A, PRIVATE_B, COHERENT_A, COHERENT_B, NOBODY = HMM_RANGE_NOBODY };

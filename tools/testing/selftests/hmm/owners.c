@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
-#include "../../../../lib/test_hmm_range_uapi.h"
+#include "../../../../lib/test_hmm/uapi.h"
 
 /* The owners: two of each kind of memory, and nobody */
 enum { PRIVATE_A, PRIVATE_B, COHERENT_A, COHERENT_B, NOBODY = HMM_RANGE_NOBODY };

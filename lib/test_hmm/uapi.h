@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What user space says to lib/test_hmm_range.c.
+ * What user space says to lib/test_hmm.
  *
  * Everything is of fixed width and laid out alike on 32 and 64 bit.  Entries of
  * a range are handed through raw, so their bits differ between the two: ask

@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory of the devices, and its migration.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bitmap.h>
+#include <linux/delay.h>
+#include <linux/highmem.h>
+#include <linux/migrate.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "test_hmm.h"
+
+/* Memory of a device */
+#define RANGE_DEV_BYTES		(64UL << 20)
+#define RANGE_DEV_PAGES		(RANGE_DEV_BYTES >> PAGE_SHIFT)
+
+static unsigned long long coherent;
+module_param(coherent, ullong, 0400);
+MODULE_PARM_DESC(coherent,
+		 "physical address of 128 MiB kept from the kernel (memmap=), for devices 2 and 3");
+
+static bool range_is_private(const struct range_dev *dev)
+{
+	return dev < &range_devs[2];
+}
+
+static struct range_dev *range_page_dev(struct page *page)
+{
+	return container_of(page_pgmap(page), struct range_dev, pgmap);
+}
+
+static bool range_is_dev_page(struct page *page)
+{
+	return is_device_private_page(page) || is_device_coherent_page(page);
+}
+
+/* Where the bytes of a page are */
+struct page *range_storage(struct page *page)
+{
+	struct range_dev *dev;
+
+	if (!is_device_private_page(page))
+		return page;
+	dev = range_page_dev(page);
+	return dev->storage[page_to_pfn(page) - dev->first];
+}
+
+static bool range_alloc_fails(struct range_dev *dev)
+{
+	bool fails;
+
+	spin_lock(&dev->lock);
+	fails = dev->fail;
+	if (fails)
+		dev->fail--;
+	spin_unlock(&dev->lock);
+	return fails;
+}
+
+static void range_dev_release(struct range_dev *dev, unsigned long first,
+			      unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = first; i < first + nr; i++) {
+		if (dev->storage[i])
+			__free_page(dev->storage[i]);
+		dev->storage[i] = NULL;
+	}
+	spin_lock(&dev->lock);
+	bitmap_clear(dev->used, first, nr);
+	spin_unlock(&dev->lock);
+}
+
+static void range_folio_free(struct folio *folio)
+{
+	struct range_dev *dev = range_page_dev(&folio->page);
+
+	range_dev_release(dev, folio_pfn(folio) - dev->first,
+			  folio_nr_pages(folio));
+}
+
+/* A locked folio of the device; the bytes of a private one are zero */
+static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
+{
+	unsigned long i, first, nr = 1UL << order;
+	struct folio *folio;
+
+	if (!READ_ONCE(dev->up) || range_alloc_fails(dev))
+		return NULL;
+
+	spin_lock(&dev->lock);
+	first = bitmap_find_next_zero_area(dev->used, RANGE_DEV_PAGES, 0, nr,
+					   nr - 1);
+	if (first < RANGE_DEV_PAGES)
+		bitmap_set(dev->used, first, nr);
+	spin_unlock(&dev->lock);
+	if (first >= RANGE_DEV_PAGES)
+		return NULL;
+
+	for (i = first; range_is_private(dev) && i < first + nr; i++) {
+		dev->storage[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!dev->storage[i]) {
+			range_dev_release(dev, first, nr);
+			return NULL;
+		}
+	}
+	/* Not page_folio(): the page may still look like the tail it once was */
+	folio = (struct folio *)pfn_to_page(dev->first + first);
+	zone_device_folio_init(folio, &dev->pgmap, order);
+	return folio;
+}
+
+/* A locked folio, of the device or of the system */
+static struct folio *range_alloc(struct range_dev *to, struct page *from,
+				 unsigned int order)
+{
+	struct folio *folio;
+
+	if (to)
+		return range_dev_alloc(to, order);
+	if (from && range_is_dev_page(from) &&
+	    range_alloc_fails(range_page_dev(from)))
+		return NULL;
+	folio = folio_alloc(GFP_HIGHUSER_MOVABLE, order);
+	if (folio)
+		folio_lock(folio);
+	return folio;
+}
+
+/* Fill @folio with the bytes of @from and @nr - 1 behind it; zeroes if NULL */
+static void range_fill(struct folio *folio, struct page *from, unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		struct page *to = range_storage(folio_page(folio, i));
+
+		if (from && i < nr)
+			copy_highpage(to, range_storage(from + i));
+		else
+			clear_highpage(to);
+	}
+}
+
+static bool range_give(struct range_dev *to, struct page *from,
+		       unsigned long nr, unsigned long *dst, unsigned int order)
+{
+	struct folio *folio = range_alloc(to, from, order);
+
+	if (!folio)
+		return false;
+	range_fill(folio, from, nr);
+	*dst = migrate_pfn(folio_pfn(folio));
+	if (order)
+		*dst |= MIGRATE_PFN_COMPOUND;
+	return true;
+}
+
+/* Give @nr pages a destination as large as they come, or else single pages */
+static void range_give_all(struct range_dev *to, const unsigned long *src,
+			   unsigned long *dst, unsigned long nr)
+{
+	unsigned long i, j, step;
+
+	for (i = 0; i < nr; i += step) {
+		struct page *from = migrate_pfn_to_page(src[i]);
+		bool large = src[i] & MIGRATE_PFN_COMPOUND;
+
+		step = large ? min(RANGE_PMD_NR, nr - i) : 1;
+		if (!(src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (range_give(to, from, step, dst + i,
+			       large ? RANGE_PMD_ORDER : 0) || !large)
+			continue;
+		for (j = 0; j < step; j++)
+			range_give(to, from ? from + j : NULL, 1, dst + i + j, 0);
+	}
+}
+
+/* The CPU touched device private memory: bring it home */
+static vm_fault_t range_migrate_to_ram(struct vm_fault *vmf)
+{
+	unsigned int order = vmf->pte ? 0 : folio_order(page_folio(vmf->page));
+	unsigned long nr = 1UL << order;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.start = ALIGN_DOWN(vmf->address, PAGE_SIZE << order),
+		.pgmap_owner = range_page_dev(vmf->page),
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	vm_fault_t ret = VM_FAULT_OOM;
+
+	args.end = args.start + (PAGE_SIZE << order);
+	if (order)
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
+	args.src = kvcalloc(nr, sizeof(*args.src), GFP_KERNEL);
+	args.dst = kvcalloc(nr, sizeof(*args.dst), GFP_KERNEL);
+	if (!args.src || !args.dst)
+		goto free;
+	if (migrate_vma_setup(&args)) {
+		ret = VM_FAULT_SIGBUS;
+		goto free;
+	}
+	range_give_all(NULL, args.src, args.dst, nr);
+	if (!args.cpages || memchr_inv(args.dst, 0, nr * sizeof(*args.dst)))
+		ret = 0;
+	migrate_vma_pages(&args);
+	migrate_vma_finalize(&args);
+free:
+	kvfree(args.src);
+	kvfree(args.dst);
+	return ret;
+}
+
+static void range_folio_split(struct folio *head, struct folio *tail)
+{
+	if (!tail)
+		return;
+	tail->pgmap = head->pgmap;
+	tail->page.mapping = head->page.mapping;
+}
+
+static const struct dev_pagemap_ops range_ops = {
+	.folio_free = range_folio_free,
+	.migrate_to_ram = range_migrate_to_ram,
+	.folio_split = range_folio_split,
+};
+
+static const struct dev_pagemap_ops range_ops_no_free = {
+	.migrate_to_ram = range_migrate_to_ram,
+};
+
+static const struct dev_pagemap_ops range_ops_no_ram = {
+	.folio_free = range_folio_free,
+};
+
+static int range_dev_place(struct range_dev *dev)
+{
+	struct range *range = &dev->pgmap.range;
+
+	if (range_is_private(dev)) {
+		dev->place = request_free_mem_region(&iomem_resource,
+						     RANGE_DEV_BYTES, dev->name);
+		if (IS_ERR(dev->place))
+			return PTR_ERR(dev->place);
+		range->start = dev->place->start;
+		dev->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	} else {
+		if (!coherent || !IS_ALIGNED(coherent, RANGE_DEV_BYTES))
+			return -ENODEV;
+		range->start = coherent + (dev - &range_devs[2]) * RANGE_DEV_BYTES;
+		dev->pgmap.type = MEMORY_DEVICE_COHERENT;
+	}
+	range->end = range->start + RANGE_DEV_BYTES - 1;
+	return 0;
+}
+
+static void range_dev_displace(struct range_dev *dev)
+{
+	if (range_is_private(dev))
+		release_mem_region(dev->place->start, resource_size(dev->place));
+}
+
+static int range_dev_add_locked(struct range_dev *dev, u32 lacks)
+{
+	void *addr;
+	int ret;
+
+	if (dev->up)
+		return -EEXIST;
+	memset(&dev->pgmap, 0, sizeof(dev->pgmap));
+	dev->pgmap.nr_range = 1;
+	dev->pgmap.owner = lacks == HMM_RANGE_LACKS_OWNER ? NULL : dev;
+	dev->pgmap.ops = lacks == HMM_RANGE_LACKS_FREE ? &range_ops_no_free :
+			 lacks == HMM_RANGE_LACKS_RAM ? &range_ops_no_ram :
+			 lacks == HMM_RANGE_LACKS_OPS ? NULL : &range_ops;
+	ret = range_dev_place(dev);
+	if (ret)
+		return ret;
+
+	addr = memremap_pages(&dev->pgmap, numa_node_id());
+	if (IS_ERR(addr)) {
+		range_dev_displace(dev);
+		return PTR_ERR(addr);
+	}
+	dev->first = PHYS_PFN(dev->pgmap.range.start);
+	if (lacks) {
+		memunmap_pages(&dev->pgmap);
+		range_dev_displace(dev);
+		return 0;
+	}
+	WRITE_ONCE(dev->up, true);
+	return 0;
+}
+
+int range_dev_add(struct range_dev *dev, u32 lacks)
+{
+	int ret;
+
+	if (lacks > HMM_RANGE_LACKS_OPS)
+		return -EINVAL;
+	mutex_lock(&dev->change);
+	ret = range_dev_add_locked(dev, lacks);
+	mutex_unlock(&dev->change);
+	return ret;
+}
+
+/* Bring home whatever the device holds */
+static int range_dev_evict(struct range_dev *dev)
+{
+	unsigned long *src, *dst;
+	int ret = 0;
+
+	src = kvcalloc(RANGE_DEV_PAGES, sizeof(*src), GFP_KERNEL);
+	dst = kvcalloc(RANGE_DEV_PAGES, sizeof(*dst), GFP_KERNEL);
+	if (!src || !dst) {
+		ret = -ENOMEM;
+		goto free;
+	}
+	migrate_device_range(src, dev->first, RANGE_DEV_PAGES);
+	range_give_all(NULL, src, dst, RANGE_DEV_PAGES);
+	migrate_device_pages(src, dst, RANGE_DEV_PAGES);
+	migrate_device_finalize(src, dst, RANGE_DEV_PAGES);
+free:
+	kvfree(src);
+	kvfree(dst);
+	return ret;
+}
+
+/* memunmap_pages() waits for the last page, so see first that none is left */
+static int range_dev_remove_locked(struct range_dev *dev)
+{
+	int ret = 0, tries;
+
+	if (!dev->up)
+		return -ENODEV;
+	WRITE_ONCE(dev->up, false);
+	for (tries = 0; tries < 100; tries++) {
+		if (bitmap_empty(dev->used, RANGE_DEV_PAGES)) {
+			memunmap_pages(&dev->pgmap);
+			range_dev_displace(dev);
+			return 0;
+		}
+		ret = range_dev_evict(dev);
+		if (ret)
+			break;
+		msleep(tries ? 20 : 0);
+	}
+	WRITE_ONCE(dev->up, true);
+	return ret ?: -EBUSY;
+}
+
+int range_dev_remove(struct range_dev *dev)
+{
+	int ret;
+
+	mutex_lock(&dev->change);
+	ret = range_dev_remove_locked(dev);
+	mutex_unlock(&dev->change);
+	return ret;
+}
+
+int range_dev_init(struct range_dev *dev)
+{
+	int ret;
+
+	dev->used = bitmap_zalloc(RANGE_DEV_PAGES, GFP_KERNEL);
+	dev->storage = vzalloc(array_size(RANGE_DEV_PAGES, sizeof(*dev->storage)));
+	if (!dev->used || !dev->storage)
+		return -ENOMEM;
+	ret = range_dev_add(dev, 0);
+	if (ret && (ret != -ENODEV || range_is_private(dev)))
+		pr_warn("%s is without memory: %d\n", dev->name, ret);
+	return 0;
+}
+
+void range_dev_exit(struct range_dev *dev)
+{
+	/* Pages that will not go keep their device; better a leak than a crash */
+	while (range_dev_remove(dev) == -EBUSY)
+		pr_warn("%s: waiting for pages in use\n", dev->name);
+	bitmap_free(dev->used);
+	vfree(dev->storage);
+}
+
+void range_dev_info(const struct range_dev *dev,
+		    struct hmm_range_info *info)
+{
+	unsigned int i = dev - range_devs;
+
+	if (!dev->up)
+		return;
+	info->dev[i].first = dev->first;
+	info->dev[i].nr = RANGE_DEV_PAGES;
+}
+
+/*
+ * While a folio of device memory is split, its pages have no pgmap for a moment. Here
+ * it is as long as a call takes.
+ */
+void range_set_pgmaps(struct range_dev *dev, bool set)
+{
+	unsigned long i;
+
+	for_each_set_bit(i, dev->used, RANGE_DEV_PAGES)
+		if (!PageCompound(pfn_to_page(dev->first + i)))
+			pfn_folio(dev->first + i)->pgmap = set ? &dev->pgmap : NULL;
+}
+
+int range_exclusive(struct range_dev *dev, unsigned long addr)
+{
+	struct folio *folio;
+	struct page *page;
+
+	mmap_read_lock(current->mm);
+	page = make_device_exclusive(current->mm, addr, dev, &folio);
+	mmap_read_unlock(current->mm);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+	folio_unlock(folio);
+	folio_put(folio);
+	return 0;
+}
+
+static void range_give_wanted(struct range_dev *to, const unsigned long *src,
+			      unsigned long *dst, const u8 *want,
+			      unsigned long nr)
+{
+	unsigned long i, first = 0, end = 0;
+	struct page *head = NULL, *from;
+
+	for (i = 0; i < nr; i++) {
+		from = migrate_pfn_to_page(src[i]);
+		if (src[i] & MIGRATE_PFN_COMPOUND) {
+			head = from;
+			first = i;
+			end = i + RANGE_PMD_NR;
+		}
+		/* Of a large folio only the first page has an entry */
+		if (i < end && head)
+			from = head + i - first;
+		if (want[i])
+			range_give(to, from, 1, dst + i,
+				   min_t(unsigned int, want[i] - 1, RANGE_PMD_ORDER));
+	}
+}
+
+/* @raw gets src[] as user space is to see it; NULL to collect and put back */
+static int range_migrate_locked(struct range_file *rf, struct migrate_vma *args,
+				struct hmm_range_migrate *cmd, const u8 *want,
+				unsigned long *raw)
+{
+	struct range_dev *to = cmd->to == HMM_RANGE_TO_DEVICE ? rf->dev : NULL;
+	size_t bytes = cmd->nr * sizeof(*raw);
+	ktime_t begin;
+	int ret;
+
+	args->vma = vma_lookup(current->mm, args->start);
+	begin = ktime_get();
+	ret = migrate_vma_setup(args);
+	cmd->ns = ktime_to_ns(ktime_sub(ktime_get(), begin));
+	cmd->npages = args->npages;
+	cmd->cpages = args->cpages;
+	memcpy(raw, args->src, bytes);
+	if (ret)
+		return ret;
+	range_stop_at(rf, HMM_RANGE_HOLD_MIGRATE);
+
+	if (cmd->to != HMM_RANGE_TO_NOWHERE) {
+		if (want)
+			range_give_wanted(to, args->src, args->dst, want, cmd->nr);
+		else
+			range_give_all(to, args->src, args->dst, cmd->nr);
+	}
+	begin = ktime_get();
+	migrate_vma_pages(args);
+	if (cmd->to != HMM_RANGE_TO_NOWHERE)
+		memcpy(raw, args->src, bytes);
+	migrate_vma_finalize(args);
+	cmd->ns += ktime_to_ns(ktime_sub(ktime_get(), begin));
+	return 0;
+}
+
+static int range_migrate_watched(struct range_file *rf, struct migrate_vma *args,
+				 struct hmm_range_migrate *cmd, const u8 *want,
+				 unsigned long *raw)
+{
+	struct range_watch watch = { };
+	int ret;
+
+	range_watch_init(&watch, rf);
+	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
+					   args->start, args->end - args->start,
+					   &range_notifier_ops);
+	if (ret)
+		return ret;
+	mmap_read_lock(current->mm);
+	ret = range_migrate_locked(rf, args, cmd, want, raw);
+	mmap_read_unlock(current->mm);
+	mmu_interval_notifier_remove(&watch.notifier);
+	return ret;
+}
+
+int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+{
+	struct migrate_vma args = { .flags = cmd->select };
+	unsigned long *raw;
+	u8 *want = NULL;
+	int ret = -ENOMEM;
+
+	if (cmd->addr != (unsigned long)cmd->addr ||
+	    !PAGE_ALIGNED(cmd->addr) || !cmd->nr ||
+	    cmd->nr > HMM_RANGE_MAX || cmd->to > HMM_RANGE_TO_SYSTEM ||
+	    check_add_overflow((unsigned long)cmd->addr,
+			       (unsigned long)cmd->nr << PAGE_SHIFT, &args.end) ||
+	    !range_owner(cmd->owner, &args.pgmap_owner))
+		return -EINVAL;
+	args.start = cmd->addr;
+
+	/* Twice the length: an overrun is to show in npages, not as a crash */
+	args.src = kvcalloc(2 * cmd->nr, sizeof(*args.src), GFP_KERNEL);
+	args.dst = kvcalloc(2 * cmd->nr, sizeof(*args.dst), GFP_KERNEL);
+	raw = kvcalloc(cmd->nr, sizeof(*raw), GFP_KERNEL);
+	if (!args.src || !args.dst || !raw)
+		goto free;
+	if (cmd->want) {
+		want = kvcalloc(cmd->nr, sizeof(*want), GFP_KERNEL);
+		if (!want)
+			goto free;
+		ret = -EFAULT;
+		if (copy_from_user(want, u64_to_user_ptr(cmd->want), cmd->nr))
+			goto free;
+	}
+	ret = range_migrate_watched(rf, &args, cmd, want, raw);
+	if (!ret)
+		ret = range_put_longs(cmd->src, raw, cmd->nr);
+free:
+	kvfree(want);
+	kvfree(raw);
+	kvfree(args.dst);
+	kvfree(args.src);
+	return ret;
+}

@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hmm_dma_map_*() for devices of each way to get at memory.
+ */
+#include <linux/dma-map-ops.h>
+#include <linux/highmem.h>
+#include <linux/iommu.h>
+#include <linux/iommu-dma.h>
+#include <linux/kprobes.h>
+#include <linux/overflow.h>
+#include <linux/pci.h>
+#include <linux/pci-p2pdma.h>
+#include <linux/platform_device.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "test_hmm.h"
+
+/* QEMU's device to learn from, which has no driver */
+#define RANGE_EDU_VENDOR	0x1234
+#define RANGE_EDU_DEVICE	0x11e8
+
+/* Makes a DMA address that is taken for a physical one show */
+#define RANGE_DMA_BIAS		((dma_addr_t)(1ULL << 45))
+
+/* QEMU's memory in a BAR, which may have one */
+#define RANGE_IVSHMEM_VENDOR	0x1af4
+#define RANGE_IVSHMEM_DEVICE	0x1110
+#define RANGE_IVSHMEM_BAR	2
+
+/* The devices and what is mapped for them, for one caller at a time */
+static struct {
+	struct mutex lock;
+	/* Of ivshmem's memory; NULL without */
+	struct p2pdma_provider *provider;
+	/* NULL where there is none */
+	struct device *devices[HMM_RANGE_DMA_DEVICES];
+	/* Sizes of the mappings of HMM_RANGE_DMA_LIST, by page of their address */
+	struct xarray mapped;
+	struct hmm_range_dma *cmd;
+} range_dma = {
+	.lock = __MUTEX_INITIALIZER(range_dma.lock),
+	.mapped = XARRAY_INIT(range_dma.mapped, 0),
+};
+
+#ifdef CONFIG_ARCH_HAS_DMA_OPS
+
+static dma_addr_t range_dma_map(struct device *dev, phys_addr_t phys, size_t size,
+				enum dma_data_direction dir, unsigned long attrs)
+{
+	dma_addr_t addr = phys + RANGE_DMA_BIAS;
+	struct hmm_range_dma *cmd = range_dma.cmd;
+
+	cmd->maps++;
+	if (cmd->maps == cmd->fail_at)
+		return DMA_MAPPING_ERROR;
+	cmd->wrong += size != 1UL << cmd->entry_shift;
+	if (xa_err(xa_store(&range_dma.mapped, addr >> PAGE_SHIFT,
+			    xa_mk_value(size), GFP_KERNEL)))
+		return DMA_MAPPING_ERROR;
+	return addr;
+}
+
+static void range_dma_unmap(struct device *dev, dma_addr_t addr, size_t size,
+			    enum dma_data_direction dir, unsigned long attrs)
+{
+	void *was = xa_erase(&range_dma.mapped, addr >> PAGE_SHIFT);
+
+	range_dma.cmd->unmaps++;
+	range_dma.cmd->wrong += was != xa_mk_value(size);
+}
+
+static const struct dma_map_ops range_dma_ops = {
+	.map_phys = range_dma_map,
+	.unmap_phys = range_dma_unmap,
+};
+
+static void range_dma_no_sync(struct device *dev, dma_addr_t addr, size_t size,
+			      enum dma_data_direction dir)
+{
+}
+
+static const struct dma_map_ops range_dma_ops_sync = {
+	.map_phys = range_dma_map,
+	.unmap_phys = range_dma_unmap,
+	.sync_single_for_cpu = range_dma_no_sync,
+	.sync_single_for_device = range_dma_no_sync,
+};
+
+static void range_dma_set_ops(unsigned int which, struct device *dev)
+{
+	if (which == HMM_RANGE_DMA_LIST)
+		set_dma_ops(dev, &range_dma_ops);
+	if (which == HMM_RANGE_DMA_SYNC)
+		set_dma_ops(dev, &range_dma_ops_sync);
+}
+
+#else
+
+static void range_dma_set_ops(unsigned int which, struct device *dev) { }
+
+#endif
+
+static struct device *range_dma_new(unsigned int which)
+{
+	struct platform_device *pdev;
+
+	if ((which == HMM_RANGE_DMA_LIST || which == HMM_RANGE_DMA_SYNC) &&
+	    !IS_ENABLED(CONFIG_ARCH_HAS_DMA_OPS))
+		return NULL;
+	pdev = platform_device_register_simple("hmm_range_dma", which, NULL, 0);
+	if (IS_ERR(pdev))
+		return NULL;
+	range_dma_set_ops(which, &pdev->dev);
+	return &pdev->dev;
+}
+
+#ifdef CONFIG_PCI_P2PDMA
+
+/* Its memory is had by mapping p2pmem/allocate of the device in sysfs */
+static int range_p2p_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	int ret = pcim_enable_device(pdev);
+
+	if (!ret)
+		ret = pci_p2pdma_add_resource(pdev, RANGE_IVSHMEM_BAR, 0, 0);
+	if (ret)
+		return ret;
+	range_dma.provider = pcim_p2pdma_provider(pdev, RANGE_IVSHMEM_BAR);
+	range_dma.provider->bus_offset = RANGE_DMA_BIAS;
+	return 0;
+}
+
+static void range_p2p_remove(struct pci_dev *pdev)
+{
+	range_dma.provider = NULL;
+}
+
+static const struct pci_device_id range_p2p_ids[] = {
+	{ PCI_DEVICE(RANGE_IVSHMEM_VENDOR, RANGE_IVSHMEM_DEVICE) },
+	{ }
+};
+
+static struct pci_driver range_p2p_driver = {
+	.name = "test_hmm_range",
+	.id_table = range_p2p_ids,
+	.probe = range_p2p_probe,
+	.remove = range_p2p_remove,
+};
+
+static bool range_p2p_registered;
+
+static void range_p2p_init(void)
+{
+	range_p2p_registered = !pci_register_driver(&range_p2p_driver);
+}
+
+static void range_p2p_exit(void)
+{
+	if (range_p2p_registered)
+		pci_unregister_driver(&range_p2p_driver);
+}
+
+#else
+
+static void range_p2p_init(void) { }
+static void range_p2p_exit(void) { }
+
+#endif
+
+/* What Linux would have found out about the way to ivshmem's memory */
+static struct pci_p2pdma_map_state range_p2p_state(const struct hmm_range_dma *cmd)
+{
+	struct pci_p2pdma_map_state state = { };
+
+	if (cmd->p2p == HMM_RANGE_P2P_ASK)
+		return state;
+	state.mem = range_dma.provider;
+	state.map = cmd->p2p == HMM_RANGE_P2P_BUS ?
+			PCI_P2PDMA_MAP_BUS_ADDR : PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	return state;
+}
+
+#if defined(CONFIG_KPROBES) && defined(CONFIG_IOMMU_DMA)
+
+static int range_link_fails(void)
+{
+	return -ENOMEM;
+}
+
+/* Counts a call for the device; the one at @fail_at, if any, fails instead */
+static int range_saw_iommu(struct pt_regs *regs, u32 *count, const u32 *fail_at)
+{
+	if (range_arg(regs, 0) !=
+	    (unsigned long)range_dma.devices[HMM_RANGE_DMA_IOVA])
+		return 0;
+	++*count;
+	if (!fail_at || *count != *fail_at)
+		return 0;
+	instruction_pointer_set(regs, (unsigned long)
+				dereference_function_descriptor(range_link_fails));
+	return 1;
+}
+
+static int range_saw_link(struct kprobe *p, struct pt_regs *regs)
+{
+	return range_saw_iommu(regs, &range_dma.cmd->maps,
+			       &range_dma.cmd->fail_at);
+}
+
+static int range_saw_unlink(struct kprobe *p, struct pt_regs *regs)
+{
+	return range_saw_iommu(regs, &range_dma.cmd->unmaps, NULL);
+}
+
+static int range_saw_sync(struct kprobe *p, struct pt_regs *regs)
+{
+	return range_saw_iommu(regs, &range_dma.cmd->syncs,
+			       &range_dma.cmd->fail_sync_at);
+}
+
+/* A probe with one of these is not optimized, and may change where it returns to */
+static void range_saw_after(struct kprobe *p, struct pt_regs *regs,
+			    unsigned long flags)
+{
+}
+
+static struct kprobe *range_iommu_probes[] = {
+	&(struct kprobe) {
+		.symbol_name = "dma_iova_link",
+		.pre_handler = range_saw_link,
+		.post_handler = range_saw_after,
+	},
+	&(struct kprobe) {
+		.symbol_name = "dma_iova_unlink",
+		.pre_handler = range_saw_unlink,
+	},
+	&(struct kprobe) {
+		.symbol_name = "dma_iova_sync",
+		.pre_handler = range_saw_sync,
+		.post_handler = range_saw_after,
+	},
+};
+
+static bool range_iommu_probed;
+
+static void range_iommu_init(void)
+{
+	range_iommu_probed = !register_kprobes(range_iommu_probes,
+					       ARRAY_SIZE(range_iommu_probes));
+}
+
+static void range_iommu_exit(void)
+{
+	if (range_iommu_probed)
+		unregister_kprobes(range_iommu_probes,
+				   ARRAY_SIZE(range_iommu_probes));
+}
+
+#else
+
+static void range_iommu_init(void) { }
+static void range_iommu_exit(void) { }
+
+#endif
+
+static struct device *range_dma_edu(void)
+{
+	struct pci_dev *pdev = pci_get_device(RANGE_EDU_VENDOR, RANGE_EDU_DEVICE,
+					      NULL);
+
+	if (!pdev)
+		return NULL;
+	if (use_dma_iommu(&pdev->dev))
+		return &pdev->dev;
+	pci_dev_put(pdev);
+	return NULL;
+}
+
+void range_dma_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMM_RANGE_DMA_DEVICES; i++) {
+		struct device *dev = i == HMM_RANGE_DMA_IOVA ? range_dma_edu() :
+							       range_dma_new(i);
+
+		range_dma.devices[i] = dev;
+		/* Says, among other things, whether memory has to be synced */
+		if (dev)
+			dma_set_mask_and_coherent(dev, i == HMM_RANGE_DMA_NARROW ?
+					DMA_BIT_MASK(32) : DMA_BIT_MASK(64));
+	}
+	range_p2p_init();
+	range_iommu_init();
+}
+
+void range_dma_exit(void)
+{
+	unsigned int i;
+
+	range_iommu_exit();
+	range_p2p_exit();
+	for (i = 0; i < HMM_RANGE_DMA_DEVICES; i++) {
+		struct device *dev = range_dma.devices[i];
+
+		if (!dev)
+			continue;
+		if (i == HMM_RANGE_DMA_IOVA)
+			put_device(dev);
+		else
+			platform_device_unregister(to_platform_device(dev));
+	}
+	xa_destroy(&range_dma.mapped);
+}
+
+int range_dma_region_begin(struct hmm_dma_map *map)
+{
+	return hmm_dma_map_alloc(range_dma.devices[HMM_RANGE_DMA_DIRECT], map, 1,
+				 PAGE_SIZE);
+}
+
+void range_dma_region_end(struct hmm_dma_map *map)
+{
+	if (map->pfn_list)
+		hmm_dma_map_free(range_dma.devices[HMM_RANGE_DMA_DIRECT], map);
+}
+
+/* Where the device gets to at that address of an entry; 0 if nowhere */
+static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
+				   dma_addr_t addr, size_t offset)
+{
+	struct iommu_domain __maybe_unused *domain;
+	void *size;
+
+	if (cmd->p2p == HMM_RANGE_P2P_BUS)
+		return addr - RANGE_DMA_BIAS + offset;
+	switch (cmd->device) {
+	case HMM_RANGE_DMA_DIRECT:
+	case HMM_RANGE_DMA_NARROW:
+		return addr + offset;
+	case HMM_RANGE_DMA_LIST:
+		size = xa_load(&range_dma.mapped, addr >> PAGE_SHIFT);
+		if (!size || offset >= xa_to_value(size))
+			return 0;
+		return addr - RANGE_DMA_BIAS + offset;
+#ifdef CONFIG_IOMMU_API
+	case HMM_RANGE_DMA_IOVA:
+		domain = iommu_get_domain_for_dev(range_dma.devices[cmd->device]);
+		return iommu_iova_to_phys(domain, addr + offset);
+#endif
+	}
+	return 0;
+}
+
+static void range_dma_read(const struct hmm_range_dma *cmd, dma_addr_t addr,
+			   size_t offset, u64 *data)
+{
+	phys_addr_t phys = range_dma_reach(cmd, addr, offset);
+	void *p;
+
+	if (!phys || !pfn_valid(PHYS_PFN(phys)))
+		return;
+	p = kmap_local_page(phys_to_page(phys));
+	memcpy(data, p, sizeof(*data));
+	kunmap_local(p);
+}
+
+/* Not in Linux 7.3 as it comes, where this is NULL */
+int __weak hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map,
+			     size_t idx, size_t nr,
+			     struct pci_p2pdma_map_state *p2pdma_state);
+
+static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
+			      struct hmm_range_dma *cmd, u64 *addrs, u64 *data)
+{
+	struct pci_p2pdma_map_state p2pdma = range_p2p_state(cmd);
+	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
+	size_t i, k;
+
+	if (cmd->at_once == HMM_RANGE_REST_AT_ONCE)
+		for (i = 0; i < cmd->nr / per; i += 2)
+			hmm_dma_map_pfn(dev, map, i, &p2pdma);
+	if (cmd->at_once != HMM_RANGE_NONE_AT_ONCE)
+		cmd->ret_at_once = hmm_dma_map_range(dev, map, 0, cmd->nr / per,
+						     &p2pdma);
+	for (i = 0; i < cmd->nr / per; i++) {
+		dma_addr_t addr = hmm_dma_map_pfn(dev, map, i, &p2pdma);
+
+		if (addr == DMA_MAPPING_ERROR)
+			continue;
+		addrs[i] = addr;
+		cmd->again += hmm_dma_map_pfn(dev, map, i, &p2pdma) == addr;
+		for (k = 0; k < per; k++)
+			range_dma_read(cmd, addr, k << PAGE_SHIFT, &data[i * per + k]);
+	}
+}
+
+static void range_dma_unmap_all(struct device *dev, struct hmm_dma_map *map,
+				struct hmm_range_dma *cmd)
+{
+	size_t i, nr = cmd->nr >> (cmd->entry_shift - PAGE_SHIFT);
+
+	for (i = 0; i < nr; i++)
+		cmd->unmapped += hmm_dma_unmap_pfn(dev, map, i);
+	for (i = 0; i < nr; i++)
+		cmd->twice += hmm_dma_unmap_pfn(dev, map, i);
+	for (i = 0; i < cmd->nr; i++)
+		cmd->sticky += !!(map->pfn_list[i] &
+				  (HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA |
+				   HMM_PFN_P2PDMA_BUS));
+}
+
+/* @out: addresses, bytes and entries of each page, one array after the other */
+static int range_dma_watched(struct range_file *rf, struct device *dev,
+			     struct hmm_dma_map *map, struct hmm_range_dma *cmd,
+			     u64 *out)
+{
+	struct range_watch watch = { };
+	struct hmm_range range = {
+		.notifier = &watch.notifier,
+		.start = cmd->start,
+		.end = cmd->start + (cmd->nr << PAGE_SHIFT),
+		.hmm_pfns = map->pfn_list,
+		.default_flags = cmd->default_flags,
+	};
+	size_t i;
+	int ret;
+
+	range_watch_init(&watch, rf);
+	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
+					   range.start, range.end - range.start,
+					   &range_notifier_ops);
+	if (ret)
+		return ret;
+	cmd->ret = hmm_range_fault_unlocked_timeout(&range, RANGE_WAIT);
+	if (!cmd->ret) {
+		range_dma_map_all(dev, map, cmd, out, out + cmd->nr);
+		for (i = 0; i < cmd->nr; i++)
+			out[2 * cmd->nr + i] = map->pfn_list[i];
+		range_dma_unmap_all(dev, map, cmd);
+	}
+	mmu_interval_notifier_remove(&watch.notifier);
+	return 0;
+}
+
+static int range_dma_put(const struct hmm_range_dma *cmd, const u64 *out)
+{
+	size_t bytes = cmd->nr * sizeof(*out);
+
+	if (cmd->addrs &&
+	    copy_to_user(u64_to_user_ptr(cmd->addrs), out,
+			 bytes >> (cmd->entry_shift - PAGE_SHIFT)))
+		return -EFAULT;
+	if (copy_to_user(u64_to_user_ptr(cmd->data), out + cmd->nr, bytes))
+		return -EFAULT;
+	if (cmd->entries &&
+	    copy_to_user(u64_to_user_ptr(cmd->entries), out + 2 * cmd->nr, bytes))
+		return -EFAULT;
+	return 0;
+}
+
+static int range_dma_mapped(struct range_file *rf, struct device *dev,
+			    struct hmm_dma_map *map, struct hmm_range_dma *cmd)
+{
+	size_t bytes = 3 * cmd->nr * sizeof(u64);
+	u64 *out = kvmalloc(bytes, GFP_KERNEL);
+	int ret;
+
+	if (!out)
+		return -ENOMEM;
+	memset(out, 0xff, bytes);
+	ret = range_dma_watched(rf, dev, map, cmd, out);
+	if (!ret)
+		ret = range_dma_put(cmd, out);
+	kvfree(out);
+	return ret;
+}
+
+static bool range_dma_fits(const struct hmm_range_dma *cmd)
+{
+	u64 size, end;
+
+	if (cmd->device >= HMM_RANGE_DMA_DEVICES || cmd->p2p >= HMM_RANGE_P2P_KINDS ||
+	    cmd->entry_shift >= BITS_PER_LONG ||
+	    cmd->nr != (unsigned long)cmd->nr)
+		return false;
+	if (!cmd->data)
+		return true;
+	return cmd->entry_shift >= PAGE_SHIFT && cmd->entry_shift <= 30 &&
+	       cmd->nr && cmd->nr <= HMM_RANGE_MAX &&
+	       !(cmd->nr % (1UL << (cmd->entry_shift - PAGE_SHIFT))) &&
+	       IS_ALIGNED(cmd->start, 1UL << cmd->entry_shift) &&
+	       !check_shl_overflow(cmd->nr, PAGE_SHIFT, &size) &&
+	       !check_add_overflow(cmd->start, size, &end) &&
+	       end == (unsigned long)end;
+}
+
+int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
+{
+	struct hmm_dma_map map = { };
+	struct device *dev;
+	int ret = 0;
+
+	memset_startat(cmd, 0, ret);
+	if (!range_dma_fits(cmd))
+		return -EINVAL;
+	dev = range_dma.devices[cmd->device];
+	if (!dev || (cmd->p2p && !range_dma.provider))
+		return -ENODEV;
+	if (cmd->at_once != HMM_RANGE_NONE_AT_ONCE && !hmm_dma_map_range)
+		return -EOPNOTSUPP;
+
+	mutex_lock(&range_dma.lock);
+	range_dma.cmd = cmd;
+	cmd->ret = hmm_dma_map_alloc(dev, &map, cmd->nr, 1UL << cmd->entry_shift);
+	if (!cmd->ret) {
+		if (cmd->data)
+			ret = range_dma_mapped(rf, dev, &map, cmd);
+		hmm_dma_map_free(dev, &map);
+	}
+	mutex_unlock(&range_dma.lock);
+	return ret;
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What hmm_range_fault() calls, seen by kprobes.
+ */
+#include <linux/irq_work.h>
+#include <linux/kprobes.h>
+#include <linux/sched.h>
+
+#include "test_hmm.h"
+
+/* Counting what hmm_range_fault() calls, for one caller at a time */
+
+static struct {
+	struct mutex lock;
+	bool works;
+	struct task_struct *task;
+	unsigned long at;
+	u64 calls;
+	u64 walks;
+	u64 visits;
+} range_count = { .lock = __MUTEX_INITIALIZER(range_count.lock) };
+
+#ifdef CONFIG_KPROBES
+
+/* handle_mm_fault(vma, address, ...): the walk has come to address */
+static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
+{
+	unsigned long addr = range_arg(regs, 1);
+
+	if (READ_ONCE(range_count.task) != current)
+		return 0;
+	range_count.calls++;
+	if (addr > range_count.at)
+		range_count.visits += (addr - range_count.at) >> PAGE_SHIFT;
+	range_count.at = addr;
+	return 0;
+}
+
+/* walk_page_range(mm, start, ...), walk_page_range_vma(vma, start, ...) */
+static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
+{
+	if (READ_ONCE(range_count.task) != current)
+		return 0;
+	range_count.walks++;
+	range_count.at = range_arg(regs, 1);
+	return 0;
+}
+
+/* At work only when something is counted, as they take time */
+static struct kprobe *range_probes[] = {
+	&(struct kprobe) {
+		.symbol_name = "handle_mm_fault",
+		.pre_handler = range_saw_fault,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
+	&(struct kprobe) {
+		.symbol_name = "walk_page_range",
+		.pre_handler = range_saw_walk,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
+	&(struct kprobe) {
+		.symbol_name = "walk_page_range_vma",
+		.pre_handler = range_saw_walk,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
+};
+
+static void range_count_arm(bool arm)
+{
+	unsigned int i;
+
+	for (i = 0; range_count.works && i < ARRAY_SIZE(range_probes); i++)
+		if (arm)
+			enable_kprobe(range_probes[i]);
+		else
+			disable_kprobe(range_probes[i]);
+}
+
+void range_count_init(void)
+{
+	range_count.works = !register_kprobes(range_probes,
+					      ARRAY_SIZE(range_probes));
+}
+
+void range_count_exit(void)
+{
+	if (range_count.works)
+		unregister_kprobes(range_probes, ARRAY_SIZE(range_probes));
+}
+
+#else /* !CONFIG_KPROBES */
+static void range_count_arm(bool arm) { }
+void range_count_init(void) { }
+void range_count_exit(void) { }
+#endif
+
+bool range_count_works(void)
+{
+	return range_count.works;
+}
+
+void range_count_begin(unsigned long start)
+{
+	mutex_lock(&range_count.lock);
+	range_count.calls = 0;
+	range_count.walks = 0;
+	range_count.visits = 0;
+	range_count.at = start;
+	range_count_arm(true);
+	WRITE_ONCE(range_count.task, current);
+}
+
+void range_count_end(struct hmm_range_call *call)
+{
+	WRITE_ONCE(range_count.task, NULL);
+	range_count_arm(false);
+	call->calls = range_count.calls;
+	call->walks = range_count.walks;
+	call->visits = range_count.visits;
+	if (!call->ret && call->end > range_count.at)
+		call->visits += (call->end - range_count.at) >> PAGE_SHIFT;
+	mutex_unlock(&range_count.lock);
+}
+
+/* Waking who waits between the reading of an absent PMD and the look at it */
+
+#if defined(CONFIG_KPROBES) && defined(CONFIG_IRQ_WORK)
+
+/* Of the file that waits, if any */
+static DEFINE_MUTEX(range_absent_lock);
+static struct range_file *range_absent_file;
+
+/* In an interrupt, behind which a thread that is more urgent takes over */
+static void range_wake_waiter(struct irq_work *work)
+{
+	complete(&range_absent_file->held);
+}
+
+static DEFINE_IRQ_WORK(range_absent_work, range_wake_waiter);
+
+static int range_saw_absent(struct kprobe *p, struct pt_regs *regs)
+{
+	int point = HMM_RANGE_HOLD_ABSENT;
+
+	if (atomic_fetch_andnot(point, &range_absent_file->hold) & point)
+		irq_work_queue(&range_absent_work);
+	return 0;
+}
+
+static struct kprobe range_absent_probe;
+
+/* What is called with the entry: in the walker linked with this, or the kernel's */
+static bool range_absent_find(void)
+{
+	static const char * const callees[] = {
+		KBUILD_MODNAME ":hmm_leaf_absent",
+		KBUILD_MODNAME ":hmm_vma_handle_absent_pmd",
+		"hmm_leaf_absent",
+		"hmm_vma_handle_absent_pmd",
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(callees); i++) {
+		range_absent_probe = (struct kprobe) {
+			.symbol_name = callees[i],
+			.pre_handler = range_saw_absent,
+		};
+		if (!register_kprobe(&range_absent_probe))
+			return true;
+	}
+	return false;
+}
+
+void range_absent_end(struct range_file *rf)
+{
+	mutex_lock(&range_absent_lock);
+	if (range_absent_file == rf) {
+		unregister_kprobe(&range_absent_probe);
+		irq_work_sync(&range_absent_work);
+		range_absent_file = NULL;
+	}
+	mutex_unlock(&range_absent_lock);
+}
+
+int range_absent_begin(struct range_file *rf)
+{
+	int ret = -EBUSY;
+
+	mutex_lock(&range_absent_lock);
+	if (!range_absent_file) {
+		range_absent_file = rf;
+		ret = range_absent_find() ? 0 : -EOPNOTSUPP;
+		if (ret)
+			range_absent_file = NULL;
+	}
+	mutex_unlock(&range_absent_lock);
+	return ret;
+}
+
+#else
+
+void range_absent_end(struct range_file *rf) { }
+
+int range_absent_begin(struct range_file *rf)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of the test driver know of each other.
+ */
+#ifndef _LIB_TEST_HMM_H
+#define _LIB_TEST_HMM_H
+
+#include <linux/atomic.h>
+#include <linux/completion.h>
+#include <linux/hmm.h>
+#include <linux/hmm-dma.h>
+#include <linux/ioport.h>
+#include <linux/memremap.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/ptrace.h>
+#include <linux/spinlock.h>
+#include <linux/xarray.h>
+
+#include "uapi.h"
+
+#define RANGE_PMD_ORDER		(PMD_SHIFT - PAGE_SHIFT)
+#define RANGE_PMD_NR		(1UL << RANGE_PMD_ORDER)
+#define RANGE_PUD_ORDER		(PUD_SHIFT - PAGE_SHIFT)
+
+#define RANGE_WAIT		(20 * HZ)
+
+/**
+ * struct range_dev - one device, which is an owner
+ * @misc: its node
+ * @name: of the node
+ * @lock: @used and @fail
+ * @change: serializes taking memory away and giving it back
+ * @up: has memory
+ * @fail: so many allocations are to fail
+ * @pgmap: its memory
+ * @place: physical addresses of private memory, rounded up as the kernel likes
+ * @first: pfn of its memory
+ * @used: which of its pages are allocated
+ * @storage: where device private pages keep their bytes, by index
+ */
+struct range_dev {
+	struct miscdevice misc;
+	char name[32];
+	spinlock_t lock;
+	struct mutex change;
+	bool up;
+	unsigned int fail;
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
+	struct dev_pagemap pgmap;
+	struct resource *place;
+	unsigned long first;
+	unsigned long *used;
+	struct page **storage;
+#endif
+};
+
+extern struct range_dev range_devs[HMM_RANGE_DEVICES];
+
+/**
+ * struct range_file - one open file
+ * @dev: the device
+ * @mm: of whoever opened it; a reference to the struct, not to its users
+ * @lock: @act, @last and @huge
+ * @act: what the fault handler of a mapping is to do
+ * @dropped: index of the page for whose sake mmap_lock was dropped last, plus 1
+ * @last: the call that ended last
+ * @pages: pages of mappings, by index
+ * @huge: the memory of HMM_RANGE_MAP_PMD
+ * @hold: HMM_RANGE_HOLD_* at which to stop
+ * @held: someone has stopped
+ * @go: and may go on
+ */
+struct range_file {
+	struct range_dev *dev;
+	struct mm_struct *mm;
+	struct mutex lock;
+	struct hmm_range_act act;
+	pgoff_t dropped;
+	struct hmm_range_call last;
+	struct xarray pages;
+	struct page *huge;
+	atomic_t hold;
+	struct completion held;
+	struct completion go;
+};
+
+/* core.c */
+
+void range_stop(struct range_file *rf);
+void range_stop_at(struct range_file *rf, int point);
+bool range_owner(s32 number, void **owner);
+
+/* call.c */
+
+/**
+ * struct range_watch - a notifier, and what it does to a call under way
+ * @notifier: the notifier
+ * @lock: the driver's lock: held to change @notifier's sequence, and to use
+ *	answers after mmu_interval_read_retry()
+ * @rf: who calls
+ * @range: the call's range, or NULL
+ * @cleared: where HMM_PFN_P2PDMA was set in place of HMM_PFN_DMA_MAPPED, by index;
+ *	NULL not to touch any
+ * @invalidations: how often it was called
+ */
+struct range_watch {
+	struct mmu_interval_notifier notifier;
+	struct mutex lock;
+	struct range_file *rf;
+	struct hmm_range *range;
+	unsigned long *cleared;
+	unsigned int invalidations;
+};
+
+extern const struct mmu_interval_notifier_ops range_notifier_ops;
+
+void range_watch_init(struct range_watch *watch, struct range_file *rf);
+int range_put_longs(u64 to, const unsigned long *from, unsigned long nr);
+int range_call(struct range_file *rf, struct hmm_range_call *call);
+
+/* mappings.c */
+
+extern struct resource *range_nothing;
+
+void range_nothing_init(void);
+void range_nothing_exit(void);
+int range_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* probes.c */
+
+static inline unsigned long range_arg(struct pt_regs *regs, unsigned int n)
+{
+#ifdef CONFIG_HAVE_FUNCTION_ARG_ACCESS_API
+	return regs_get_kernel_argument(regs, n);
+#else
+	return 0;
+#endif
+}
+
+bool range_count_works(void);
+void range_count_init(void);
+void range_count_exit(void);
+void range_count_begin(unsigned long start);
+void range_count_end(struct hmm_range_call *call);
+int range_absent_begin(struct range_file *rf);
+void range_absent_end(struct range_file *rf);
+
+/* device.c */
+
+#if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
+
+struct page *range_storage(struct page *page);
+int range_dev_add(struct range_dev *dev, u32 lacks);
+int range_dev_remove(struct range_dev *dev);
+int range_dev_init(struct range_dev *dev);
+void range_dev_exit(struct range_dev *dev);
+void range_dev_info(const struct range_dev *dev, struct hmm_range_info *info);
+void range_set_pgmaps(struct range_dev *dev, bool set);
+int range_exclusive(struct range_dev *dev, unsigned long addr);
+int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd);
+
+#else /* !CONFIG_DEVICE_PRIVATE */
+
+static inline struct page *range_storage(struct page *page)
+{
+	return page;
+}
+
+static inline int range_dev_add(struct range_dev *dev, u32 lacks)
+{
+	return -ENODEV;
+}
+
+static inline int range_dev_remove(struct range_dev *dev)
+{
+	return -ENODEV;
+}
+
+static inline int range_dev_init(struct range_dev *dev)
+{
+	return 0;
+}
+
+static inline void range_dev_exit(struct range_dev *dev)
+{
+}
+
+static inline void range_dev_info(const struct range_dev *dev,
+				  struct hmm_range_info *info)
+{
+}
+
+static inline void range_set_pgmaps(struct range_dev *dev, bool set)
+{
+}
+
+static inline int range_exclusive(struct range_dev *dev, unsigned long addr)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif /* CONFIG_DEVICE_PRIVATE */
+
+/* dma.c */
+
+#ifdef CONFIG_HAS_DMA
+
+int range_dma_region_begin(struct hmm_dma_map *map);
+void range_dma_region_end(struct hmm_dma_map *map);
+void range_dma_init(void);
+void range_dma_exit(void);
+int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd);
+
+#else /* !CONFIG_HAS_DMA */
+
+static inline int range_dma_region_begin(struct hmm_dma_map *map)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void range_dma_region_end(struct hmm_dma_map *map) { }
+static inline void range_dma_init(void) { }
+static inline void range_dma_exit(void) { }
+
+static inline int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
+{
+	return -ENODEV;
+}
+
+#endif /* CONFIG_HAS_DMA */
+
+#endif /* _LIB_TEST_HMM_H */
