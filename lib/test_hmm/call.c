@@ -153,7 +153,7 @@ static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 	mutex_unlock(&watch->lock);
 }
 
-static int range_fault(struct hmm_range *range, const struct hmm_range_call *call)
+int range_fault(struct hmm_range *range, const struct hmm_range_call *call)
 {
 	struct mm_struct *mm = range->notifier->mm;
 	int ret;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hmm_range_fault() and migrate_vma_setup() with every input and output raw.
+ * The test driver of hmm_range_fault() and migrate_vma_setup().
  *
  * A test that checks what a driver made of an answer does not see a wrong answer
- * that happens to do no harm.  So this driver has no page table of its own: user
- * space hands in a struct hmm_range, sees what comes back bit for bit, and has
- * the first bytes of each page read and written through the answered pfns.
+ * that happens to do no harm.  So on /dev/hmm_range* every input and output is
+ * raw: user space hands in a struct hmm_range, sees what comes back bit for bit,
+ * and has the first bytes of each page read and written through the answered
+ * pfns.  /dev/hmm_dmirror* are the same devices with page tables of their own.
  *
  * Four devices with memory of their own make owners and foreigners; mappings of
  * the devices make page table entries and page faults that no other memory has.
@@ -213,14 +214,6 @@ static int range_ioctl_wait(struct range_file *rf)
 	return left ? 0 : -ETIME;
 }
 
-static int range_ioctl_fail(struct range_dev *dev, u32 fail)
-{
-	spin_lock(&dev->lock);
-	dev->fail = fail;
-	spin_unlock(&dev->lock);
-	return 0;
-}
-
 static int range_ioctl_exclusive(struct range_dev *dev, u64 addr)
 {
 	if (addr != (unsigned long)addr)
@@ -267,7 +260,7 @@ static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		if (cmd == HMM_RANGE_HOLD)
 			return range_ioctl_hold(rf, value);
 		if (cmd == HMM_RANGE_FAIL)
-			return range_ioctl_fail(rf->dev, value);
+			return range_dev_fail(rf->dev, value);
 		return range_dev_add(rf->dev, value);
 	}
 	return -ENOTTY;
@@ -295,15 +288,23 @@ static int range_setup(struct range_dev *dev)
 	dev->misc.fops = &range_fops;
 	dev->misc.mode = 0600;
 	ret = range_dev_init(dev);
-	if (!ret)
-		ret = misc_register(&dev->misc);
 	if (ret)
-		range_dev_exit(dev);
+		goto exit;
+	ret = misc_register(&dev->misc);
+	if (ret)
+		goto exit;
+	ret = range_mirror_init(dev);
+	if (!ret)
+		return 0;
+	misc_deregister(&dev->misc);
+exit:
+	range_dev_exit(dev);
 	return ret;
 }
 
 static void range_teardown(struct range_dev *dev)
 {
+	range_mirror_exit(dev);
 	misc_deregister(&dev->misc);
 	range_dev_exit(dev);
 }
@@ -341,5 +342,5 @@ static void __exit range_exit(void)
 
 module_init(range_init);
 module_exit(range_exit);
-MODULE_DESCRIPTION("hmm_range_fault() with every input and output raw");
+MODULE_DESCRIPTION("Test of hmm_range_fault() and migrate_vma_setup(), never for production");
 MODULE_LICENSE("GPL");

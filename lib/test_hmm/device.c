@@ -19,25 +19,29 @@
 #include "test_hmm.h"
 
 /* Memory of a device */
-#define RANGE_DEV_BYTES		(64UL << 20)
+#define RANGE_DEV_BYTES		(256UL << 20)
 #define RANGE_DEV_PAGES		(RANGE_DEV_BYTES >> PAGE_SHIFT)
 
-static unsigned long long coherent;
-module_param(coherent, ullong, 0400);
-MODULE_PARM_DESC(coherent,
-		 "physical address of 128 MiB kept from the kernel (memmap=), for devices 2 and 3");
+static unsigned long long spm_addr_dev0;
+module_param(spm_addr_dev0, ullong, 0400);
+MODULE_PARM_DESC(spm_addr_dev0,
+		 "physical address of 256 MiB kept from the kernel (memmap=), coherent memory of device 2");
 
-static bool range_is_private(const struct range_dev *dev)
+static unsigned long long spm_addr_dev1;
+module_param(spm_addr_dev1, ullong, 0400);
+MODULE_PARM_DESC(spm_addr_dev1, "the same for device 3");
+
+bool range_is_private(const struct range_dev *dev)
 {
 	return dev < &range_devs[2];
 }
 
-static struct range_dev *range_page_dev(struct page *page)
+struct range_dev *range_page_dev(struct page *page)
 {
 	return container_of(page_pgmap(page), struct range_dev, pgmap);
 }
 
-static bool range_is_dev_page(struct page *page)
+bool range_is_dev_page(struct page *page)
 {
 	return is_device_private_page(page) || is_device_coherent_page(page);
 }
@@ -77,6 +81,7 @@ static void range_dev_release(struct range_dev *dev, unsigned long first,
 	}
 	spin_lock(&dev->lock);
 	bitmap_clear(dev->used, first, nr);
+	dev->unused = min(dev->unused, first);
 	spin_unlock(&dev->lock);
 }
 
@@ -98,10 +103,13 @@ static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
 		return NULL;
 
 	spin_lock(&dev->lock);
-	first = bitmap_find_next_zero_area(dev->used, RANGE_DEV_PAGES, 0, nr,
-					   nr - 1);
-	if (first < RANGE_DEV_PAGES)
+	first = bitmap_find_next_zero_area(dev->used, RANGE_DEV_PAGES,
+					   dev->unused, nr, nr - 1);
+	if (first < RANGE_DEV_PAGES) {
 		bitmap_set(dev->used, first, nr);
+		if (nr == 1)
+			dev->unused = first + 1;
+	}
 	spin_unlock(&dev->lock);
 	if (first >= RANGE_DEV_PAGES)
 		return NULL;
@@ -166,8 +174,8 @@ static bool range_give(struct range_dev *to, struct page *from,
 }
 
 /* Give @nr pages a destination as large as they come, or else single pages */
-static void range_give_all(struct range_dev *to, const unsigned long *src,
-			   unsigned long *dst, unsigned long nr)
+void range_give_all(struct range_dev *to, const unsigned long *src,
+		    unsigned long *dst, unsigned long nr)
 {
 	unsigned long i, j, step;
 
@@ -256,9 +264,9 @@ static int range_dev_place(struct range_dev *dev)
 		range->start = dev->place->start;
 		dev->pgmap.type = MEMORY_DEVICE_PRIVATE;
 	} else {
-		if (!coherent || !IS_ALIGNED(coherent, RANGE_DEV_BYTES))
+		range->start = dev == &range_devs[2] ? spm_addr_dev0 : spm_addr_dev1;
+		if (!range->start || !IS_ALIGNED(range->start, PMD_SIZE))
 			return -ENODEV;
-		range->start = coherent + (dev - &range_devs[2]) * RANGE_DEV_BYTES;
 		dev->pgmap.type = MEMORY_DEVICE_COHERENT;
 	}
 	range->end = range->start + RANGE_DEV_BYTES - 1;
@@ -368,6 +376,14 @@ int range_dev_remove(struct range_dev *dev)
 	ret = range_dev_remove_locked(dev);
 	mutex_unlock(&dev->change);
 	return ret;
+}
+
+int range_dev_fail(struct range_dev *dev, u32 fail)
+{
+	spin_lock(&dev->lock);
+	dev->fail = fail;
+	spin_unlock(&dev->lock);
+	return 0;
 }
 
 int range_dev_init(struct range_dev *dev)

@@ -142,7 +142,7 @@ static const struct pci_device_id range_p2p_ids[] = {
 };
 
 static struct pci_driver range_p2p_driver = {
-	.name = "test_hmm_range",
+	.name = KBUILD_MODNAME,
 	.id_table = range_p2p_ids,
 	.probe = range_p2p_probe,
 	.remove = range_p2p_remove,

@@ -31,7 +31,9 @@
  * struct range_dev - one device, which is an owner
  * @misc: its node
  * @name: of the node
- * @lock: @used and @fail
+ * @mirror: its other node, see mirror.c
+ * @mirror_name: of that node
+ * @lock: @used, @unused and @fail
  * @change: serializes taking memory away and giving it back
  * @up: has memory
  * @fail: so many allocations are to fail
@@ -39,11 +41,14 @@
  * @place: physical addresses of private memory, rounded up as the kernel likes
  * @first: pfn of its memory
  * @used: which of its pages are allocated
+ * @unused: the first page that may not be
  * @storage: where device private pages keep their bytes, by index
  */
 struct range_dev {
 	struct miscdevice misc;
 	char name[32];
+	struct miscdevice mirror;
+	char mirror_name[32];
 	spinlock_t lock;
 	struct mutex change;
 	bool up;
@@ -53,6 +58,7 @@ struct range_dev {
 	struct resource *place;
 	unsigned long first;
 	unsigned long *used;
+	unsigned long unused;
 	struct page **storage;
 #endif
 };
@@ -118,6 +124,7 @@ struct range_watch {
 extern const struct mmu_interval_notifier_ops range_notifier_ops;
 
 void range_watch_init(struct range_watch *watch, struct range_file *rf);
+int range_fault(struct hmm_range *range, const struct hmm_range_call *call);
 int range_put_longs(u64 to, const unsigned long *from, unsigned long nr);
 int range_call(struct range_file *rf, struct hmm_range_call *call);
 
@@ -152,15 +159,26 @@ void range_absent_end(struct range_file *rf);
 
 #if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
 
+bool range_is_private(const struct range_dev *dev);
+bool range_is_dev_page(struct page *page);
+struct range_dev *range_page_dev(struct page *page);
 struct page *range_storage(struct page *page);
+void range_give_all(struct range_dev *to, const unsigned long *src,
+		    unsigned long *dst, unsigned long nr);
 int range_dev_add(struct range_dev *dev, u32 lacks);
 int range_dev_remove(struct range_dev *dev);
+int range_dev_fail(struct range_dev *dev, u32 fail);
 int range_dev_init(struct range_dev *dev);
 void range_dev_exit(struct range_dev *dev);
 void range_dev_info(const struct range_dev *dev, struct hmm_range_info *info);
 void range_set_pgmaps(struct range_dev *dev, bool set);
 int range_exclusive(struct range_dev *dev, unsigned long addr);
 int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd);
+
+/* mirror.c */
+
+int range_mirror_init(struct range_dev *dev);
+void range_mirror_exit(struct range_dev *dev);
 
 #else /* !CONFIG_DEVICE_PRIVATE */
 
@@ -175,6 +193,11 @@ static inline int range_dev_add(struct range_dev *dev, u32 lacks)
 }
 
 static inline int range_dev_remove(struct range_dev *dev)
+{
+	return -ENODEV;
+}
+
+static inline int range_dev_fail(struct range_dev *dev, u32 fail)
 {
 	return -ENODEV;
 }
@@ -205,6 +228,15 @@ static inline int range_exclusive(struct range_dev *dev, unsigned long addr)
 static inline int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline int range_mirror_init(struct range_dev *dev)
+{
+	return 0;
+}
+
+static inline void range_mirror_exit(struct range_dev *dev)
+{
 }
 
 #endif /* CONFIG_DEVICE_PRIVATE */

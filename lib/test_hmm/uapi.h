@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What user space says to lib/test_hmm.
+ * What user space says to /dev/hmm_range* of lib/test_hmm.
  *
  * Everything is of fixed width and laid out alike on 32 and 64 bit.  Entries of
  * a range are handed through raw, so their bits differ between the two: ask
  * HMM_RANGE_INFO where they are.
  */
-#ifndef _LIB_TEST_HMM_RANGE_UAPI_H
-#define _LIB_TEST_HMM_RANGE_UAPI_H
+#ifndef _LIB_TEST_HMM_RAW_UAPI_H
+#define _LIB_TEST_HMM_RAW_UAPI_H
 
 #include <linux/types.h>
 #include <linux/ioctl.h>
@@ -342,4 +342,4 @@ struct hmm_range_act {
 #define HMM_RANGE_MAP_PUD	6	/* special PUDs, nothing behind the addresses */
 #define HMM_RANGE_MAP_KINDS	7
 
-#endif /* _LIB_TEST_HMM_RANGE_UAPI_H */
+#endif /* _LIB_TEST_HMM_RAW_UAPI_H */

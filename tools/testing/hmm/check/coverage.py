@@ -123,7 +123,7 @@ def run_tests(build: Path) -> None:
     print("coverage.py: running the tests; their words go to build/coverage/tests.log", flush=True)
     with (OUT / "tests.log").open("w") as log:
         run(HERE / "guest/guest.py", "-t", "3600", "-a", "kmemleak=off kunit.enable=1", "-d", "all",
-            "-i", OUT / "test_hmm_range.ko", "-l", OUT / "console.log", "run", "check",
+            "-i", OUT / "test_hmm.ko", "-l", OUT / "console.log", "run", "check",
             "bash", "-c", IN_GUEST, "bash", build / "selftests/hmm", OUT, stdout=log)
 
 

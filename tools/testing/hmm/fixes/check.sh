@@ -64,7 +64,7 @@ check_quilt() {
 configure() { # TREE OBJ
 	mkdir -p "$2"
 	make -s -C "$1" O="$2" tinyconfig
-	grep -vE 'TEST_HMM_RANGE|HMM_KUNIT' "$here/config/series.config" >"$2/fragment"
+	grep -vE 'TEST_HMM|HMM_KUNIT' "$here/config/series.config" >"$2/fragment"
 	"$1/scripts/kconfig/merge_config.sh" -m -O "$2" "$2/.config" "$2/fragment"
 	make -s -C "$1" O="$2" olddefconfig
 	make -s -C "$1" O="$2" CC="$cc" -j"$(nproc)" prepare

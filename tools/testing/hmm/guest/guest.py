@@ -53,7 +53,7 @@ TREE = BUILD / "tree"
 # timer look dead while it boots
 PATIENCE = ("no_timer_check sysctl.kernel.watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 "
             "sysctl.kernel.hung_task_timeout_secs=600")
-COHERENT = 0x108000000  # the coherent devices' memory, which is 128 MiB
+COHERENT = 0x108000000, 0x118000000  # the coherent devices' memory, 256 MiB each
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Guest:
 def selftest_guest(devices: bool = True, **options: Any) -> Guest:
     qemu = ("-device intel-iommu -device edu "
             "-object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar")
-    return Guest("5G", args=f"numa=fake=2 numa_balancing=disable memmap=128M${COHERENT:#x} "
+    return Guest("5G", args=f"numa=fake=2 numa_balancing=disable memmap=512M${COHERENT[0]:#x} "
                  "secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64",
                  qemu=qemu.split() if devices else [], **options)
 
@@ -83,9 +83,11 @@ class Tests:
     goal: list[str] = field(default_factory=list)  # or what make does without
 
 
+DRIVER = ["lib/test_hmm/test_hmm.ko",
+          *(f"spm_addr_dev{i}={address:#x}" for i, address in enumerate(COHERENT))]
 TESTS = {
-    "hmm": Tests("hmm", [["lib/test_hmm/test_hmm_range.ko", f"coherent={COHERENT:#x}"]]),
-    "hmm-tests": Tests("mm", [["lib/test_hmm.ko"]], ["hmm-tests"], ["{out}/hmm-tests"]),
+    "hmm": Tests("hmm", [DRIVER]),
+    "hmm-tests": Tests("mm", [DRIVER], ["hmm-tests"], ["{out}/hmm-tests"]),
     # What is built into the kernel has no module
     "rdma": Tests("rdma", [[f"{name}.ko"] for name in (
         "drivers/net/dummy", "drivers/block/brd", "drivers/block/loop", "net/ipv4/udp_tunnel",

@@ -41,7 +41,7 @@ make_module() { # NAME FILE [PATCH]
 	[ -z "${3:-}" ] ||
 		patch -s -F0 -p1 --no-backup-if-mismatch -d "$new" <"$3" ||
 		die "$1: does not apply: bring it up to date"
-	if [ "$to/test_hmm_range.ko" -nt "$build/check/vmlinux" ] && cmp -s "$new/$2" "$to/$2"; then
+	if [ "$to/test_hmm.ko" -nt "$build/check/vmlinux" ] && cmp -s "$new/$2" "$to/$2"; then
 		rm -rf "$new"
 		return
 	fi
@@ -71,7 +71,7 @@ mutate_all() { # NAME...
 	done
 	wait
 	for name; do
-		[ -f "$out/$name/test_hmm_range.ko" ] || die "$name: there is no such module; see above"
+		[ -f "$out/$name/test_hmm.ko" ] || die "$name: there is no such module; see above"
 	done
 }
 
@@ -84,7 +84,7 @@ list_tests() { # MODULE NAME [sound]
 	local test
 
 	while read -r test; do
-		echo "$test $out/$1/test_hmm_range.ko ${3:-}"
+		echo "$test $out/$1/test_hmm.ko ${3:-}"
 	done < <(tests "$2")
 }
 

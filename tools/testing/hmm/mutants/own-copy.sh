@@ -3,7 +3,7 @@
 #
 # own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH... - a test driver that calls its own copy of a file
 #
-# Makes DIR/test_hmm_range.ko for kernel `check`, an external module for kbuild: the
+# Makes DIR/test_hmm.ko for kernel `check`, an external module for kbuild: the
 # test driver as it was built with the kernel, and DIR/mm/hmm.c (if PATH is mm/hmm.c),
 # compiled with CFLAGS in addition. That module calls this copy, and not the kernel's.
 # So does OBJECT of the kernel, of which the module gets a copy, too. What modules do
@@ -13,7 +13,7 @@ set -euo pipefail
 
 usage="usage: own-copy.sh [-f CFLAGS] [-o OBJECT] DIR PATH..."
 obj=$build/check
-cflags='' objects=("$obj/lib/test_hmm/test_hmm_range.o")
+cflags='' objects=("$obj/lib/test_hmm/test_hmm.o")
 while getopts f:o: option; do
 	case $option in
 	f) cflags=$OPTARG ;;
@@ -37,8 +37,8 @@ addresses >"$dir/addresses.ld"
 # It is the kernel's code: headers hide some of what that gets from modules
 echo '#undef MODULE' >"$dir/kernel.h"
 cat >"$dir/Kbuild" <<END
-obj-m := test_hmm_range.o
-test_hmm_range-y := ${*/%.c/.o}
+obj-m := test_hmm.o
+test_hmm-y := ${*/%.c/.o}
 ccflags-y := -include $dir/kernel.h -D__DISABLE_EXPORTS -I\$(srctree)/mm $cflags
 ldflags-y := ${objects[*]} $dir/addresses.ld
 END

@@ -319,7 +319,7 @@ static char *map_p2p(void)
 	glob_t found;
 	int fd;
 
-	if (glob("/sys/bus/pci/drivers/test_hmm_range/*/p2pmem/allocate", 0, NULL,
+	if (glob("/sys/bus/pci/drivers/test_hmm/*/p2pmem/allocate", 0, NULL,
 		 &found))
 		return NULL;
 	fd = open(found.gl_pathv[0], O_RDWR);

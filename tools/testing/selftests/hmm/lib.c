@@ -30,7 +30,7 @@ const char *hmm_open(void)
 		snprintf(path, sizeof(path), "/dev/hmm_range%d", i);
 		hmm_fd[i] = open(path, O_RDWR | O_CLOEXEC);
 		if (hmm_fd[i] < 0)
-			return errno == ENOENT ? "no /dev/hmm_range0: load test_hmm_range" :
+			return errno == ENOENT ? "no /dev/hmm_range0: load test_hmm" :
 						 "cannot open /dev/hmm_range0: be root";
 	}
 	if (ioctl(hmm_fd[0], HMM_RANGE_INFO, &hmm))

@@ -239,7 +239,7 @@ FIXTURE_SETUP(owners)
 
 	ASSERT_EQ(0, devs_open());
 	if (!devs_present(variant->a, variant->b))
-		SKIP(return, "no such memory: boot with memmap=, load with coherent=");
+		SKIP(return, "no such memory: boot with memmap=, load with spm_addr_dev0=");
 	self->e = calloc(4 * NR, sizeof(*self->e));
 	ASSERT_NE(NULL, self->e);
 	self->p = range_new(4 * HUGE, variant->huge);

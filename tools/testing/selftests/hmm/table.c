@@ -716,7 +716,7 @@ static struct entries made_device(int dev, int owner, bool huge)
 
 	if (!hmm.dev[dev].nr)
 		return skip(dev <= PRIVATE_B ? "needs CONFIG_DEVICE_PRIVATE" :
-			    "needs test_hmm_range coherent=");
+			    "needs test_hmm spm_addr_dev0=");
 	e = huge ? made_thp() : made_anon();
 	if (e.skip)
 		return e;
