@@ -446,6 +446,25 @@ TEST_F(hmm, single_destinations_of_a_huge_page)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
+/* A coherent huge page is split for them, too, and the device gets each page back */
+TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
+{
+	uint32_t fail = 1, lacks = 0;
+	char *p;
+
+	NEED(hmm.dev[COHERENT_A].nr, "needs coherent memory");
+	NEED_THP();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	ASSERT_EQ(HUGE_NR, to_device(COHERENT_A, p, HUGE_NR, true));
+	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_FAIL, &fail));
+	EXPECT_EQ(HUGE_NR, to_system(COHERENT_A, p, HUGE_NR, true));
+	EXPECT_TRUE(filled(p, HUGE));
+	/* -EBUSY if pages are missing */
+	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_REMOVE));
+	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_ADD, &lacks));
+}
+
 /* Others' processors */
 
 static bool on_cpu(int cpu)
