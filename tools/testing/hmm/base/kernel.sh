@@ -6,7 +6,8 @@
 # A NAME alone is a line of config/kernels, which has the rest.
 # From build/7.3/SOURCE (tree, stock, ...) into build/7.3/NAME, configured as
 # tinyconfig and the fragments config/FRAGMENT.config, or files if they have a
-# slash. Builds only what has changed since the last time.
+# slash. FRAGMENT.h is a header that mm/gup_test.c, a test itself, is compiled with.
+# Builds only what has changed since the last time.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -27,9 +28,13 @@ name=$1 src=$build/$2 arch=$3 obj=$build/$1
 shift 3
 [ -d "$src" ] || die "$src: no such tree"
 
-fragments=()
+fragments=() flags=()
 for fragment; do
-	[[ $fragment == */* ]] || fragment=$here/config/$fragment.config
+	case $fragment in
+	*/*) ;;
+	*.h) flags+=("CFLAGS_gup_test.o=-include $here/config/$fragment"); continue ;;
+	*) fragment=$here/config/$fragment.config ;;
+	esac
 	[ -f "$fragment" ] || die "$fragment: no such file"
 	fragments+=("$fragment")
 done
@@ -43,7 +48,7 @@ if [ -z "${CCACHE_DISABLE:-}" ] && command -v ccache >/dev/null; then
 fi
 run_make() {
 	# shellcheck disable=SC2086 # $KERNEL_MAKE is for several words
-	make -C "$src" O="$obj" ARCH="$arch" CC="$cc" ${KERNEL_MAKE:-} "$@"
+	make -C "$src" O="$obj" ARCH="$arch" CC="$cc" "${flags[@]}" ${KERNEL_MAKE:-} "$@"
 }
 
 # Every line of the fragments must be in the end result

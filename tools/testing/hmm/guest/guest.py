@@ -213,7 +213,7 @@ def boot(kernel: str, guest: Guest, job: dict[str, Any], log: Path,
              "-kernel", str(image), "-append",
              "console=ttyS0 loglevel=8 panic=-1 oops=panic root=root rootfstype=9p "
              "rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro "
-             f"init={HERE}/guest/init.py mitigations=off nokaslr {PATIENCE} {guest.args} "
+             f"init={HERE}/guest/init.py mitigations=off {PATIENCE} {guest.args} "
              f"-- {where}/job",
              "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
              "-serial", f"file:{log}", "-device", "virtio-serial",
