@@ -35,7 +35,7 @@ if [ "${1:-}" != check ]; then
 	exit
 fi
 
-doc=Documentation/mm/hmm.rst
+doc=Documentation/mm/hmm.rst rows=$here/rows.md
 tree=$build/tree kernel=$build/check
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -100,16 +100,17 @@ no_longer() { # WORD FILE...
 	! (cd "$tree" && grep -rn "$1" "${@:2}")
 }
 
-# The last column of the table of rows: "file: name", which is a test, or a row
-# of table.c
+# A column of the tables of rows
+column() { sed -n '/^| [A-Z][0-9]/p' "$rows" | awk -F ' *[|] *' -v n="$1" '{ print $(n + 1) }'; }
+
+# "file: name", where name is a test, or a row of table.c
 tests_named_exist() {
 	local file name missing=0
 
 	while IFS=': ' read -r file name; do
 		grep -qE "TEST(_F|_F_TIMEOUT)?\(([a-z]+, )?${name}[),]|^ROW[A-Z_]*\([A-Z0-9_]+, $name," \
-			"$tree/tools/testing/selftests/hmm/$file.c" || { echo "$doc: no test $file: $name"; missing=1; }
-	done < <(grep -oE '^       *[- ]*(range|table|errors|owners|race|dma|model|dirty|progress|numa|migrate): [A-Za-z0-9_]+' "$tree/$doc" |
-		sed 's/^[ -]*//')
+			"$tree/tools/testing/selftests/hmm/$file.c" || { echo "$rows: no test $file: $name"; missing=1; }
+	done < <(column 4 | sed 's/, /\n/g' | grep -vE '^(docs: |`make |by reading$)')
 	[ $missing = 0 ]
 }
 
@@ -118,8 +119,8 @@ patches_named_exist() {
 
 	while read -r subject; do
 		grep -qxF "$subject" <(head -qn 1 "$top"/series/*.msg) ||
-			{ echo "$doc: no patch \"$subject\""; missing=1; }
-	done < <(awk '/^   \* - [A-Z][0-9]+$/ { getline; getline; sub(/^     - /, ""); print }' "$tree/$doc")
+			{ echo "$rows: no patch \"$subject\""; missing=1; }
+	done < <(column 3)
 	[ $missing = 0 ]
 }
 

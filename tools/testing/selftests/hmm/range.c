@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What hmm_range_fault() of Linux 7.3 gets wrong: a test for each row S1-S21 and
- * S28 of Documentation/mm/hmm.rst, named after it, and after the rows of the pull
- * request of 2020 (C, J) that it shows, too.
+ * What hmm_range_fault() of Linux 7.3 gets wrong: a test for each fault.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
