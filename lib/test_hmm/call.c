@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hmm_range_fault(), called as user space says, and what is to be seen of it.
+ * Calls of hmm_range_fault() on behalf of user space, and what can be observed.
  */
 #include <linux/bitmap.h>
 #include <linux/delay.h>
@@ -14,11 +14,11 @@
 
 #include "test_hmm.h"
 
-/* Entries before and behind the array of a call, to see whether it keeps to it */
+/* Canary entries before and after the array, to detect writes outside of it */
 #define RANGE_SLACK		1024
 #define RANGE_CANARY		((unsigned long)0x5a5a5a5a5a5a5a5aULL)
 
-/* From the end, to meet a walk that comes from the beginning */
+/* Backwards, to meet a walk that goes forwards */
 static void range_clear_sticky(struct range_watch *watch, unsigned long start,
 			       unsigned long end)
 {
@@ -77,8 +77,8 @@ static void range_access_page(unsigned long entry, u64 *data, bool write)
 }
 
 /*
- * Whether the CPU sees the same there.  The notifier is held off, so what is
- * mapped stays so; a writer shows by two reads that differ.
+ * Does the CPU read the same there?  The notifier is blocked, so the mapping
+ * cannot change; if somebody writes, the two reads differ.
  */
 static void range_compare_page(struct hmm_range_call *call, unsigned long addr,
 			       unsigned long entry, u64 *data)
@@ -112,9 +112,9 @@ static void range_read_page(struct range_watch *watch,
 }
 
 /*
- * Time for others to take pages away.  Where only a fault marks a page young,
- * what a migration leaves old cannot be read without one: let the CPU have it
- * here, while there is no lock that invalidation needs.
+ * Give others time to take pages away.  Where only a fault marks a page young,
+ * a page that migration has left old cannot be read without a fault: take that
+ * fault here, where no lock is held that invalidation needs.
  */
 static void range_before_comparison(const struct hmm_range *range,
 				    unsigned long nr)
@@ -130,7 +130,7 @@ static void range_before_comparison(const struct hmm_range *range,
 					  (i << PAGE_SHIFT), sizeof(u64));
 }
 
-/* What a device does: use the answers, while they are known to hold */
+/* What a device does: use the answers while they are known to be valid */
 static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 			 u64 *data, unsigned long nr)
 {
@@ -171,7 +171,7 @@ int range_fault(struct hmm_range *range, const struct hmm_range_call *call)
 	return ret;
 }
 
-/* The call itself, and all there is to see of it */
+/* The call itself, and everything that is measured about it */
 static void range_measure(struct hmm_range *range, struct hmm_range_call *call)
 {
 	bool count = (call->flags & HMM_RANGE_COUNT) && range_count_works();
@@ -268,7 +268,7 @@ static int range_call_mm(struct range_file *rf, struct hmm_range *range,
 	return ret;
 }
 
-/* An array of unsigned longs is u64s to user space */
+/* User space has an array of u64 where the kernel has unsigned longs */
 static int range_get_longs(unsigned long *to, u64 from, unsigned long nr)
 {
 	u64 __user *user = u64_to_user_ptr(from);
@@ -313,7 +313,7 @@ static u32 range_overrun(const unsigned long *all, unsigned long nr)
 	return found;
 }
 
-/* Whether no call, right or wrong, can leave the array */
+/* Not even a broken walker may leave the array */
 static bool range_call_fits(const struct hmm_range_call *call)
 {
 	if (call->start != (unsigned long)call->start ||

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The test driver of hmm_range_fault() and migrate_vma_setup().
+ * Test driver for hmm_range_fault() and migrate_vma_setup().
  *
- * A test that checks what a driver made of an answer does not see a wrong answer
- * that happens to do no harm.  So on /dev/hmm_range* every input and output is
- * raw: user space hands in a struct hmm_range, sees what comes back bit for bit,
- * and has the first bytes of each page read and written through the answered
+ * A test that sees only what a driver makes of an answer misses wrong answers
+ * that happen to be harmless.  So /dev/hmm_range* passes everything through raw:
+ * user space supplies a struct hmm_range, gets the entries back bit for bit, and
+ * can have the first bytes of each page read or written through the answered
  * pfns.  /dev/hmm_dmirror* are the same devices with page tables of their own.
  *
- * Four devices with memory of their own make owners and foreigners; mappings of
- * the devices make page table entries and page faults that no other memory has.
+ * There are four devices with memory, so that pages can have different owners.
+ * Mappings of the devices provide page table entries and page faults that no
+ * ordinary memory has.
  *
- * For the super-user of a test machine: what it does is asked for, but odd.
+ * For root on a test machine only: it reads and writes memory on request.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -38,7 +39,7 @@ void range_stop_at(struct range_file *rf, int point)
 		range_stop(rf);
 }
 
-/* An owner is the address of a device; user space knows it by number */
+/* The owner is the address of a device; user space uses its number */
 bool range_owner(s32 number, void **owner)
 {
 	if (number < HMM_RANGE_NOBODY || number >= HMM_RANGE_DEVICES)
@@ -342,5 +343,5 @@ static void __exit range_exit(void)
 
 module_init(range_init);
 module_exit(range_exit);
-MODULE_DESCRIPTION("Test of hmm_range_fault() and migrate_vma_setup(), never for production");
+MODULE_DESCRIPTION("Test driver for hmm_range_fault() and migrate_vma_setup(), never for production");
 MODULE_LICENSE("GPL");

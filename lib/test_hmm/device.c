@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory of the devices, and its migration.
+ * Device memory and migration.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -18,7 +18,7 @@
 
 #include "test_hmm.h"
 
-/* Memory of a device */
+/* Memory of each device */
 #define RANGE_DEV_BYTES		(256UL << 20)
 #define RANGE_DEV_PAGES		(RANGE_DEV_BYTES >> PAGE_SHIFT)
 
@@ -46,7 +46,7 @@ bool range_is_dev_page(struct page *page)
 	return is_device_private_page(page) || is_device_coherent_page(page);
 }
 
-/* Where the bytes of a page are */
+/* The page that holds the contents of @page */
 struct page *range_storage(struct page *page)
 {
 	struct range_dev *dev;
@@ -93,7 +93,7 @@ static void range_folio_free(struct folio *folio)
 			  folio_nr_pages(folio));
 }
 
-/* A locked folio of the device; the bytes of a private one are zero */
+/* Returns a locked folio of the device; private memory is zeroed */
 static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
 {
 	unsigned long i, first, nr = 1UL << order;
@@ -127,7 +127,7 @@ static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
 	return folio;
 }
 
-/* A locked folio, of the device or of the system */
+/* Returns a locked folio of the device @to, or of system memory if that is NULL */
 static struct folio *range_alloc(struct range_dev *to, struct page *from,
 				 unsigned int order)
 {
@@ -144,7 +144,7 @@ static struct folio *range_alloc(struct range_dev *to, struct page *from,
 	return folio;
 }
 
-/* Fill @folio with the bytes of @from and @nr - 1 behind it; zeroes if NULL */
+/* Copy @nr pages from @from to @folio, and zero the rest; all of it if NULL */
 static void range_fill(struct folio *folio, struct page *from, unsigned long nr)
 {
 	unsigned long i;
@@ -173,7 +173,7 @@ static bool range_give(struct range_dev *to, struct page *from,
 	return true;
 }
 
-/* Give @nr pages a destination as large as they come, or else single pages */
+/* Allocate destinations of the same order as the source, or else single pages */
 void range_give_all(struct range_dev *to, const unsigned long *src,
 		    unsigned long *dst, unsigned long nr)
 {
@@ -194,7 +194,7 @@ void range_give_all(struct range_dev *to, const unsigned long *src,
 	}
 }
 
-/* The CPU touched device private memory: bring it home */
+/* The CPU touched device private memory: migrate it back */
 static vm_fault_t range_migrate_to_ram(struct vm_fault *vmf)
 {
 	unsigned int order = vmf->pte ? 0 : folio_order(page_folio(vmf->page));
@@ -323,7 +323,7 @@ int range_dev_add(struct range_dev *dev, u32 lacks)
 	return ret;
 }
 
-/* Bring home whatever the device holds */
+/* Migrate everything that the device holds to system memory */
 static int range_dev_evict(struct range_dev *dev)
 {
 	unsigned long *src, *dst;
@@ -345,7 +345,7 @@ free:
 	return ret;
 }
 
-/* memunmap_pages() waits for the last page, so see first that none is left */
+/* memunmap_pages() waits for pages in use, so make sure first that there are none */
 static int range_dev_remove_locked(struct range_dev *dev)
 {
 	int ret = 0, tries;
@@ -402,7 +402,7 @@ int range_dev_init(struct range_dev *dev)
 
 void range_dev_exit(struct range_dev *dev)
 {
-	/* Pages that will not go keep their device; better a leak than a crash */
+	/* Its pages need the device, so wait for them rather than crash */
 	while (range_dev_remove(dev) == -EBUSY)
 		pr_warn("%s: waiting for pages in use\n", dev->name);
 	bitmap_free(dev->used);
@@ -421,8 +421,8 @@ void range_dev_info(const struct range_dev *dev,
 }
 
 /*
- * While a folio of device memory is split, its pages have no pgmap for a moment. Here
- * it is as long as a call takes.
+ * While a folio of device memory is being split, its pages have no pgmap for a
+ * moment.  Here that lasts for a whole call.
  */
 void range_set_pgmaps(struct range_dev *dev, bool set)
 {
@@ -462,7 +462,7 @@ static void range_give_wanted(struct range_dev *to, const unsigned long *src,
 			first = i;
 			end = i + RANGE_PMD_NR;
 		}
-		/* Of a large folio only the first page has an entry */
+		/* Only the first page of a large folio has an entry */
 		if (i < end && head)
 			from = head + i - first;
 		if (want[i])
@@ -471,7 +471,7 @@ static void range_give_wanted(struct range_dev *to, const unsigned long *src,
 	}
 }
 
-/* @raw gets src[] as user space is to see it; NULL to collect and put back */
+/* @raw receives src[] for user space */
 static int range_migrate_locked(struct range_file *rf, struct migrate_vma *args,
 				struct hmm_range_migrate *cmd, const u8 *want,
 				unsigned long *raw)
@@ -543,7 +543,7 @@ int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 		return -EINVAL;
 	args.start = cmd->addr;
 
-	/* Twice the length: an overrun is to show in npages, not as a crash */
+	/* Twice the length, so that an overrun shows in npages, not as a crash */
 	args.src = kvcalloc(2 * cmd->nr, sizeof(*args.src), GFP_KERNEL);
 	args.dst = kvcalloc(2 * cmd->nr, sizeof(*args.dst), GFP_KERNEL);
 	raw = kvcalloc(cmd->nr, sizeof(*raw), GFP_KERNEL);

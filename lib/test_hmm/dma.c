@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hmm_dma_map_*() for devices of each way to get at memory.
+ * hmm_dma_map_*() for devices that reach memory in different ways.
  */
 #include <linux/dma-map-ops.h>
 #include <linux/highmem.h>
@@ -16,26 +16,26 @@
 
 #include "test_hmm.h"
 
-/* QEMU's device to learn from, which has no driver */
+/* QEMU's educational device, which has no driver */
 #define RANGE_EDU_VENDOR	0x1234
 #define RANGE_EDU_DEVICE	0x11e8
 
-/* Makes a DMA address that is taken for a physical one show */
+/* So that a DMA address cannot be mistaken for a physical address */
 #define RANGE_DMA_BIAS		((dma_addr_t)(1ULL << 45))
 
-/* QEMU's memory in a BAR, which may have one */
+/* QEMU's ivshmem, a device with memory in a BAR */
 #define RANGE_IVSHMEM_VENDOR	0x1af4
 #define RANGE_IVSHMEM_DEVICE	0x1110
 #define RANGE_IVSHMEM_BAR	2
 
-/* The devices and what is mapped for them, for one caller at a time */
+/* The devices and their mappings, used by one caller at a time */
 static struct {
 	struct mutex lock;
-	/* Of ivshmem's memory; NULL without */
+	/* Provider of ivshmem's memory, or NULL */
 	struct p2pdma_provider *provider;
-	/* NULL where there is none */
+	/* NULL if there is no such device */
 	struct device *devices[HMM_RANGE_DMA_DEVICES];
-	/* Sizes of the mappings of HMM_RANGE_DMA_LIST, by page of their address */
+	/* Size of each mapping of HMM_RANGE_DMA_LIST, by the pfn of its DMA address */
 	struct xarray mapped;
 	struct hmm_range_dma *cmd;
 } range_dma = {
@@ -117,7 +117,7 @@ static struct device *range_dma_new(unsigned int which)
 
 #ifdef CONFIG_PCI_P2PDMA
 
-/* Its memory is had by mapping p2pmem/allocate of the device in sysfs */
+/* User space gets at the memory by mapping the device's p2pmem/allocate in sysfs */
 static int range_p2p_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	int ret = pcim_enable_device(pdev);
@@ -168,7 +168,7 @@ static void range_p2p_exit(void) { }
 
 #endif
 
-/* What Linux would have found out about the way to ivshmem's memory */
+/* As if the kernel had determined this route to ivshmem's memory */
 static struct pci_p2pdma_map_state range_p2p_state(const struct hmm_range_dma *cmd)
 {
 	struct pci_p2pdma_map_state state = { };
@@ -188,7 +188,7 @@ static int range_link_fails(void)
 	return -ENOMEM;
 }
 
-/* Counts a call for the device; the one at @fail_at, if any, fails instead */
+/* Count a call for the device; number *@fail_at fails instead */
 static int range_saw_iommu(struct pt_regs *regs, u32 *count, const u32 *fail_at)
 {
 	if (range_arg(regs, 0) !=
@@ -219,7 +219,7 @@ static int range_saw_sync(struct kprobe *p, struct pt_regs *regs)
 			       &range_dma.cmd->fail_sync_at);
 }
 
-/* A probe with one of these is not optimized, and may change where it returns to */
+/* A probe with a post_handler is not optimized, so it may change the return address */
 static void range_saw_after(struct kprobe *p, struct pt_regs *regs,
 			    unsigned long flags)
 {
@@ -286,7 +286,7 @@ void range_dma_init(void)
 							       range_dma_new(i);
 
 		range_dma.devices[i] = dev;
-		/* Says, among other things, whether memory has to be synced */
+		/* This also decides whether memory has to be synced */
 		if (dev)
 			dma_set_mask_and_coherent(dev, i == HMM_RANGE_DMA_NARROW ?
 					DMA_BIT_MASK(32) : DMA_BIT_MASK(64));
@@ -326,7 +326,7 @@ void range_dma_region_end(struct hmm_dma_map *map)
 		hmm_dma_map_free(range_dma.devices[HMM_RANGE_DMA_DIRECT], map);
 }
 
-/* Where the device gets to at that address of an entry; 0 if nowhere */
+/* The physical address that the device reaches at this offset; 0 if none */
 static phys_addr_t range_dma_reach(const struct hmm_range_dma *cmd,
 				   dma_addr_t addr, size_t offset)
 {
@@ -366,7 +366,7 @@ static void range_dma_read(const struct hmm_range_dma *cmd, dma_addr_t addr,
 	kunmap_local(p);
 }
 
-/* Not in Linux 7.3 as it comes, where this is NULL */
+/* Plain Linux 7.3 does not have it; then this is NULL */
 int __weak hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map,
 			     size_t idx, size_t nr,
 			     struct pci_p2pdma_map_state *p2pdma_state);
@@ -411,7 +411,7 @@ static void range_dma_unmap_all(struct device *dev, struct hmm_dma_map *map,
 				   HMM_PFN_P2PDMA_BUS));
 }
 
-/* @out: addresses, bytes and entries of each page, one array after the other */
+/* @out: three arrays, one after the other: addresses, data and entries by page */
 static int range_dma_watched(struct range_file *rf, struct device *dev,
 			     struct hmm_dma_map *map, struct hmm_range_dma *cmd,
 			     u64 *out)

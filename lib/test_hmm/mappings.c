@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mappings of the devices: entries and page faults that no other memory has.
+ * Mappings of the devices: entries and page faults that ordinary memory does not have.
  */
 #include <linux/delay.h>
 #include <linux/mm.h>
@@ -10,7 +10,7 @@
 
 #include "test_hmm.h"
 
-/* The page of that index, for as long as the file is open; no reference given */
+/* The page stays until the file is closed; the caller gets no reference */
 static struct page *range_map_page(struct range_file *rf, pgoff_t index)
 {
 	struct page *page;
@@ -33,7 +33,7 @@ static unsigned int range_map_kind(const struct vm_area_struct *vma)
 	return vma->vm_pgoff / (HMM_RANGE_MAP_BYTES >> PAGE_SHIFT);
 }
 
-/* 0 to go on and serve the fault */
+/* Returns 0 if the fault is to be served as usual */
 static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 {
 	struct hmm_range_act act;
@@ -98,7 +98,7 @@ static vm_fault_t range_map_fault(struct vm_fault *vmf)
 	struct page *page;
 	vm_fault_t ret;
 
-	/* Only entries of their own size will do */
+	/* These kinds are mapped by huge entries only */
 	if (kind == HMM_RANGE_MAP_PMD || kind == HMM_RANGE_MAP_PUD)
 		return VM_FAULT_SIGBUS;
 	ret = range_map_act(vmf, rf);
@@ -116,7 +116,7 @@ static vm_fault_t range_map_fault(struct vm_fault *vmf)
 	return 0;
 }
 
-/* Physical addresses where nothing is; entries for them are never followed */
+/* Physical addresses without memory; entries for them are never followed */
 struct resource *range_nothing;
 
 static vm_fault_t range_map_pmd(struct vm_fault *vmf, struct range_file *rf)
@@ -163,7 +163,7 @@ static vm_fault_t range_map_huge_fault(struct vm_fault *vmf, unsigned int order)
 	return VM_FAULT_FALLBACK;
 }
 
-/* Ordinary stores make its pages dirty; when it is moved, it is a shadow stack */
+/* Made dirty by ordinary stores first; mremap() turns it into a shadow stack */
 static int range_map_mremap(struct vm_area_struct *vma)
 {
 	if (range_map_kind(vma) != HMM_RANGE_MAP_SHADOW)
@@ -187,7 +187,7 @@ int range_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (kind >= HMM_RANGE_MAP_KINDS)
 		return -EINVAL;
-	/* A PUD is larger than the offsets of a kind */
+	/* A PUD maps more than HMM_RANGE_MAP_BYTES */
 	if (kind != HMM_RANGE_MAP_PUD &&
 	    end / (HMM_RANGE_MAP_BYTES >> PAGE_SHIFT) != kind)
 		return -EINVAL;

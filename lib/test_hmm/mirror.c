@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The devices as lib/test_hmm_uapi.h speaks to them.
+ * /dev/hmm_dmirror*, with the ioctls of lib/test_hmm_uapi.h.
  *
- * Each open file is a device with a page table of its own: answers are kept in
- * it until the notifier takes them back, and all reading and writing goes through
- * it.  tools/testing/selftests/mm/hmm-tests.c runs on this.
+ * Each open file is a device with a page table of its own: it keeps answers until
+ * the notifier invalidates them, and all reads and writes go through it.
+ * tools/testing/selftests/mm/hmm-tests.c runs on this.
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -22,18 +22,18 @@
 #include "test_hmm.h"
 #include "../test_hmm_uapi.h"
 
-/* An entry of the table: the pfn, and what the device may do with the page */
+/* A table entry: the pfn, and what the device may do with the page */
 #define MIRROR_WRITE		BIT(0)
 #define MIRROR_EXCLUSIVE	BIT(1)
 #define MIRROR_PFN_SHIFT	2
 
-/* As much as a call moves at most */
+/* The most that one ioctl moves */
 #define MIRROR_MAX_PAGES	(SZ_1G >> PAGE_SHIFT)
 
 /**
  * struct mirror - one open file: a device that mirrors the opener's page table
- * @dev: whose memory it uses
- * @notifier: for all of the address space
+ * @dev: the device whose memory it uses
+ * @notifier: covers the whole address space
  * @lock: the driver's lock: @table, and the sequence of @notifier
  * @table: the device's page table, by page number
  */
@@ -45,8 +45,8 @@ struct mirror {
 };
 
 /*
- * Not even the device's own migrations are left out: what has moved is entered
- * again, where it is by then.
+ * The device's own migrations are not skipped: pages that have moved are entered
+ * again at their new place.
  */
 static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 			      const struct mmu_notifier_range *event,
@@ -72,7 +72,7 @@ static const struct mmu_interval_notifier_ops mirror_notifier_ops = {
 	.invalidate = mirror_invalidate,
 };
 
-/* Reclaim takes the lock that is held here, so no memory is waited for */
+/* Called with the lock held, which reclaim may need: do not wait for memory */
 static int mirror_enter(struct mirror *mirror, unsigned long addr,
 			unsigned long pfn, unsigned long flags)
 {
@@ -82,7 +82,7 @@ static int mirror_enter(struct mirror *mirror, unsigned long addr,
 			       GFP_ATOMIC));
 }
 
-/* Returns 0 with the lock held: as long as it is, the answers are true */
+/* Returns 0 with the lock held; the answers are valid until it is released */
 static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags)
 {
 	const struct hmm_range_call call = {
@@ -113,8 +113,8 @@ static bool mirror_owns(const struct mirror *mirror, struct page *page)
 }
 
 /*
- * Enter the pages of a command that are not copied yet: all of them if asked for
- * (@request), otherwise those in the device's memory.  Returns 0 with the lock held.
+ * Enter the pages of a command that have not been copied yet: all of them if there
+ * is a @request, otherwise those in device memory.  Returns 0 with the lock held.
  */
 static int mirror_map(struct mirror *mirror, const struct hmm_dmirror_cmd *cmd,
 		      unsigned long request, u32 flags)
@@ -152,7 +152,7 @@ free:
 	return ret;
 }
 
-/* Go on copying until -ENOENT: a page that the table lacks, or lacks for writing */
+/* Copy until done, or -ENOENT at a page that is not in the table (as writable) */
 static int mirror_copy(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 		       void *data, bool write)
 {
@@ -174,7 +174,7 @@ static int mirror_copy(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 	return 0;
 }
 
-/* A device's load or store: what the table lacks is faulted, all that is left at once */
+/* A load or store of the device: if the table lacks a page, fault all that are left */
 static int mirror_access(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 			 void *data, bool write, u32 flags)
 {
@@ -197,7 +197,7 @@ static int mirror_access(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 	return ret;
 }
 
-/* Pages that migrate_vma_pages() has moved */
+/* The number of pages that migrate_vma_pages() has moved */
 static unsigned long mirror_moved(const struct migrate_vma *args)
 {
 	unsigned long i, step, moved = 0;
@@ -234,7 +234,7 @@ free:
 	return ret;
 }
 
-/* Migrate all mappings of a command, to a device or, if @to is NULL, home */
+/* Migrate the pages of a command to device @to, or to system memory if that is NULL */
 static int mirror_migrate(struct mirror *mirror, const struct hmm_dmirror_cmd *cmd,
 			  struct range_dev *to, unsigned long *moved)
 {
@@ -291,7 +291,7 @@ static int mirror_to_system(struct mirror *mirror, struct hmm_dmirror_cmd *cmd)
 	return ret;
 }
 
-/* The page is entered while the lock on its folio keeps the CPU from it */
+/* The folio lock keeps the CPU from the page until it is in the table */
 static int mirror_exclusive_page(struct mirror *mirror, unsigned long addr)
 {
 	struct folio *folio;
@@ -345,7 +345,7 @@ static int mirror_check_exclusive(struct mirror *mirror,
 	return ret;
 }
 
-/* What kind of page it is, apart from how it is mapped */
+/* The kind of page, regardless of how it is mapped */
 static u8 mirror_kind(const struct mirror *mirror, struct page *page)
 {
 	if (is_device_private_page(page))
@@ -404,13 +404,13 @@ free:
 	return ret;
 }
 
-/* Whatever is in the device's memory goes home, and the device gets new memory */
+/* Migrate everything out of the device's memory, and give the device new memory */
 static int mirror_release_memory(struct range_dev *dev)
 {
 	return range_dev_remove(dev) ?: range_dev_add(dev, 0);
 }
 
-/* Commands that move data: @data is from user space, or will be for it */
+/* Commands that move data from user space or to it, by way of @data */
 static int mirror_data_cmd(struct mirror *mirror, unsigned int what,
 			   struct hmm_dmirror_cmd *cmd, void *data)
 {
@@ -541,7 +541,7 @@ static int mirror_close(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* Pages that are there without a page fault, for snapshots */
+/* Map the pages right away, for snapshots */
 static int mirror_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned long addr = vma->vm_start;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What hmm_range_fault() calls, seen by kprobes.
+ * Kprobes on what hmm_range_fault() calls.
  */
 #include <linux/irq_work.h>
 #include <linux/kprobes.h>
@@ -8,7 +8,7 @@
 
 #include "test_hmm.h"
 
-/* Counting what hmm_range_fault() calls, for one caller at a time */
+/* Counts what hmm_range_fault() calls, for one caller at a time */
 
 static struct {
 	struct mutex lock;
@@ -22,7 +22,7 @@ static struct {
 
 #ifdef CONFIG_KPROBES
 
-/* handle_mm_fault(vma, address, ...): the walk has come to address */
+/* handle_mm_fault(vma, address, ...): the walk has reached address */
 static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
 {
 	unsigned long addr = range_arg(regs, 1);
@@ -46,7 +46,7 @@ static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
 	return 0;
 }
 
-/* At work only when something is counted, as they take time */
+/* Enabled only while counting, because they take time */
 static struct kprobe *range_probes[] = {
 	&(struct kprobe) {
 		.symbol_name = "handle_mm_fault",
@@ -122,15 +122,15 @@ void range_count_end(struct hmm_range_call *call)
 	mutex_unlock(&range_count.lock);
 }
 
-/* Waking who waits between the reading of an absent PMD and the look at it */
+/* Wakes a waiter between reading an absent PMD and evaluating it */
 
 #if defined(CONFIG_KPROBES) && defined(CONFIG_IRQ_WORK)
 
-/* Of the file that waits, if any */
+/* The file that waits, if any */
 static DEFINE_MUTEX(range_absent_lock);
 static struct range_file *range_absent_file;
 
-/* In an interrupt, behind which a thread that is more urgent takes over */
+/* In an interrupt, so that a more urgent thread runs as soon as it ends */
 static void range_wake_waiter(struct irq_work *work)
 {
 	complete(&range_absent_file->held);
@@ -149,7 +149,7 @@ static int range_saw_absent(struct kprobe *p, struct pt_regs *regs)
 
 static struct kprobe range_absent_probe;
 
-/* What is called with the entry: in the walker linked with this, or the kernel's */
+/* The function that gets the entry: of a walker linked with this module, or the kernel's */
 static bool range_absent_find(void)
 {
 	static const char * const callees[] = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the test driver know of each other.
+ * Shared by the parts of the test driver.
  */
 #ifndef _LIB_TEST_HMM_H
 #define _LIB_TEST_HMM_H
@@ -29,20 +29,20 @@
 
 /**
  * struct range_dev - one device, which is an owner
- * @misc: its node
- * @name: of the node
- * @mirror: its other node, see mirror.c
- * @mirror_name: of that node
- * @lock: @used, @unused and @fail
+ * @misc: /dev/hmm_range*
+ * @name: name of that node
+ * @mirror: /dev/hmm_dmirror*, see mirror.c
+ * @mirror_name: name of that node
+ * @lock: protects @used, @unused and @fail
  * @change: serializes taking memory away and giving it back
- * @up: has memory
- * @fail: so many allocations are to fail
+ * @up: whether it has memory
+ * @fail: how many allocations are still to fail
  * @pgmap: its memory
- * @place: physical addresses of private memory, rounded up as the kernel likes
+ * @place: physical addresses of private memory
  * @first: pfn of its memory
- * @used: which of its pages are allocated
- * @unused: the first page that may not be
- * @storage: where device private pages keep their bytes, by index
+ * @used: which pages are allocated
+ * @unused: all pages before this one are allocated
+ * @storage: pages that hold the contents of device private pages, by index
  */
 struct range_dev {
 	struct miscdevice misc;
@@ -68,16 +68,16 @@ extern struct range_dev range_devs[HMM_RANGE_DEVICES];
 /**
  * struct range_file - one open file
  * @dev: the device
- * @mm: of whoever opened it; a reference to the struct, not to its users
- * @lock: @act, @last and @huge
+ * @mm: the opener's; mmgrab()ed
+ * @lock: protects @act, @last and @huge
  * @act: what the fault handler of a mapping is to do
- * @dropped: index of the page for whose sake mmap_lock was dropped last, plus 1
- * @last: the call that ended last
+ * @dropped: index of the page at which mmap_lock was dropped last, plus 1
+ * @last: the call that finished last
  * @pages: pages of mappings, by index
  * @huge: the memory of HMM_RANGE_MAP_PMD
  * @hold: HMM_RANGE_HOLD_* at which to stop
- * @held: someone has stopped
- * @go: and may go on
+ * @held: completed when a thread has stopped
+ * @go: completed to let it go on
  */
 struct range_file {
 	struct range_dev *dev;
@@ -102,15 +102,15 @@ bool range_owner(s32 number, void **owner);
 /* call.c */
 
 /**
- * struct range_watch - a notifier, and what it does to a call under way
+ * struct range_watch - a notifier, and what it does to a running call
  * @notifier: the notifier
  * @lock: the driver's lock: held to change @notifier's sequence, and to use
  *	answers after mmu_interval_read_retry()
- * @rf: who calls
+ * @rf: the file on which the call is made
  * @range: the call's range, or NULL
- * @cleared: where HMM_PFN_P2PDMA was set in place of HMM_PFN_DMA_MAPPED, by index;
- *	NULL not to touch any
- * @invalidations: how often it was called
+ * @cleared: entries in which the notifier replaced HMM_PFN_DMA_MAPPED by
+ *	HMM_PFN_P2PDMA, by index; NULL to leave them alone
+ * @invalidations: how often the notifier was called
  */
 struct range_watch {
 	struct mmu_interval_notifier notifier;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What user space says to /dev/hmm_range* of lib/test_hmm.
+ * Interface of /dev/hmm_range* of lib/test_hmm.
  *
- * Everything is of fixed width and laid out alike on 32 and 64 bit.  Entries of
- * a range are handed through raw, so their bits differ between the two: ask
- * HMM_RANGE_INFO where they are.
+ * All fields have a fixed width and the same layout on 32 and 64 bit.  Entries of
+ * a range are passed through raw, so their bits differ between the two:
+ * HMM_RANGE_INFO says where they are.
  */
 #ifndef _LIB_TEST_HMM_RAW_UAPI_H
 #define _LIB_TEST_HMM_RAW_UAPI_H
@@ -15,25 +15,25 @@
 /* /dev/hmm_range0 and 1 have device private memory, 2 and 3 coherent memory */
 #define HMM_RANGE_DEVICES	4
 
-/* The owner that owns nothing */
+/* An owner without any memory */
 #define HMM_RANGE_NOBODY	(-1)
 
 /**
- * struct hmm_range_info - what the kernel and the devices are like
- * @valid: HMM_PFN_VALID, which is HMM_PFN_REQ_FAULT, too
- * @write: HMM_PFN_WRITE, which is HMM_PFN_REQ_WRITE, too
+ * struct hmm_range_info - properties of the kernel and the devices
+ * @valid: HMM_PFN_VALID, which is also HMM_PFN_REQ_FAULT
+ * @write: HMM_PFN_WRITE, which is also HMM_PFN_REQ_WRITE
  * @error: HMM_PFN_ERROR
  * @dma_mapped: HMM_PFN_DMA_MAPPED
  * @p2pdma: HMM_PFN_P2PDMA
  * @p2pdma_bus: HMM_PFN_P2PDMA_BUS
  * @pfn_mask: the bits of the pfn
- * @order_mask: the bits of the order, after a shift by @order_shift
- * @order_shift: where the order begins
+ * @order_mask: the bits of the order, shifted right by @order_shift
+ * @order_shift: position of the order
  * @page_shift: log2 of the page size
- * @pmd_order: log2 of the pages a PMD maps
- * @pud_order: log2 of the pages a PUD maps
+ * @pmd_order: log2 of the number of pages that a PMD maps
+ * @pud_order: log2 of the number of pages that a PUD maps
  * @features: HMM_RANGE_HAS_*
- * @dev: pfns of each device's memory; @dev.nr is 0 where it has none
+ * @dev: pfns of each device's memory; @dev.nr is 0 if it has none
  */
 struct hmm_range_info {
 	__aligned_u64 valid;
@@ -56,7 +56,7 @@ struct hmm_range_info {
 };
 
 #define HMM_RANGE_HAS_COUNTS	(1 << 0)	/* HMM_RANGE_COUNT works */
-#define HMM_RANGE_HAS_VISITS	(1 << 1)	/* and tells pages visited */
+#define HMM_RANGE_HAS_VISITS	(1 << 1)	/* and also counts pages visited */
 #define HMM_RANGE_HAS_PMD	(1 << 2)	/* HMM_RANGE_MAP_PMD works */
 #define HMM_RANGE_HAS_PUD	(1 << 3)	/* HMM_RANGE_MAP_PUD works */
 #define HMM_RANGE_HAS_SPECIAL	(1 << 4)	/* PTEs have a special bit */
@@ -66,32 +66,32 @@ struct hmm_range_info {
  * struct hmm_range_call - one call of hmm_range_fault()
  * @start: as in struct hmm_range
  * @end: as in struct hmm_range
- * @interval_start: first byte the notifier watches
- * @interval_len: bytes it watches; 0 for the pages from @start to @end
+ * @interval_start: start of the notifier's interval
+ * @interval_len: bytes in it; 0 for the pages from @start to @end
  * @default_flags: as in struct hmm_range
  * @pfn_flags_mask: as in struct hmm_range
  * @entries: user array of __u64, the entries in and out
- * @data: user array of __u64, the first bytes of each page answered: read with
- *	HMM_RANGE_READ, written with HMM_RANGE_WRITE, where the answer allows it
+ * @data: user array of __u64, the first bytes of each answered page: read with
+ *	HMM_RANGE_READ, written with HMM_RANGE_WRITE, if the answer allows it
  * @nr: length of both arrays; must be enough for @start to @end
- * @timeout_ms: of the unlocked call, in milliseconds
- * @owner: the device to play, or HMM_RANGE_NOBODY
+ * @timeout_ms: timeout of the unlocked call, in milliseconds
+ * @owner: number of the device to act as, or HMM_RANGE_NOBODY
  * @flags: HMM_RANGE_UNLOCKED and so on
  * @ret: out: what the call returned
- * @stale: out: the notifier had said so already when the call had returned 0;
- *	@data is then untouched
- * @faults: out: page faults that ended in success
+ * @stale: out: whether the answers were invalidated before they could be used;
+ *	if so, @data is untouched
+ * @faults: out: successful page faults
  * @calls: out: with HMM_RANGE_COUNT, calls of handle_mm_fault()
  * @walks: out: with HMM_RANGE_COUNT, calls of walk_page_range() and its _vma()
- * @visits: out: with HMM_RANGE_COUNT, pages that those walks went over
+ * @visits: out: with HMM_RANGE_COUNT, pages that those walks covered
  * @ns: out: how long the call took
  * @invalidations: out: how often the notifier was called meanwhile
  * @cleared: out: with HMM_RANGE_STICKY, entries whose sticky bits the notifier changed
- * @lost: out: and how many of those are not as it left them
- * @overrun: out: entries outside of the array that were written
- * @compared: out: with HMM_RANGE_COMPARE, pages that the CPU could read, too
- * @differ: out: and how many of those the device read otherwise
- * @unseen: out: and pages that the CPU could not read, though answered and its own
+ * @lost: out: how many of those have lost that change
+ * @overrun: out: entries written outside of the array
+ * @compared: out: with HMM_RANGE_COMPARE, pages that the CPU could read as well
+ * @differ: out: how many of those had other contents for the device
+ * @unseen: out: answered pages, not device private, that the CPU could not read
  */
 struct hmm_range_call {
 	__aligned_u64 start;
@@ -125,36 +125,36 @@ struct hmm_range_call {
 
 /* Call hmm_range_fault_unlocked_timeout() */
 #define HMM_RANGE_UNLOCKED	(1 << 0)
-/* Read, write @data through the answers, under the lock of the notifier */
+/* Read or write @data through the answers, holding the driver's lock */
 #define HMM_RANGE_READ		(1 << 1)
 #define HMM_RANGE_WRITE		(1 << 2)
-/* Count, by kprobes; calls that count go one by one */
+/* Count, with kprobes; such calls are serialized */
 #define HMM_RANGE_COUNT		(1 << 3)
-/* In entries of what it unmaps, the notifier clears HMM_PFN_DMA_MAPPED and sets P2PDMA */
+/* In invalidated entries, the notifier clears HMM_PFN_DMA_MAPPED and sets P2PDMA */
 #define HMM_RANGE_STICKY	(1 << 4)
-/* Pass a sequence that is over before the call begins */
+/* Pass a sequence number that is outdated already */
 #define HMM_RANGE_STALE		(1 << 5)
-/* Work on the mm that opened the device, not on the caller's */
+/* Use the mm of the process that opened the device, not the caller's */
 #define HMM_RANGE_OPENER	(1 << 6)
-/* With HMM_RANGE_READ: wait, then compare with what the CPU reads at the moment */
+/* With HMM_RANGE_READ: wait, then compare with what the CPU reads */
 #define HMM_RANGE_COMPARE	(1 << 7)
-/* Pages of this device look as if they were being split: good for a snapshot only */
+/* Make pages of this device look as if being split: for snapshots only */
 #define HMM_RANGE_SPLIT		(1 << 8)
 
-/* At most so many entries a call */
+/* Maximum number of entries of a call */
 #define HMM_RANGE_MAX		(1 << 21)
 
 /**
- * struct hmm_range_migrate - migrate_vma_setup(), and perhaps the rest of it
- * @addr: begin of the range
- * @nr: pages
- * @src: user array of __u64: out, src[] as set by migrate_vma_setup(), or after
- *	migrate_vma_pages() where pages were given a destination
- * @want: user array of __u8, or 0: give just those pages a destination of the
- *	order that is one less, whatever was selected; otherwise all that were
- *	selected, as large as they come
+ * struct hmm_range_migrate - migrate_vma_setup(), and optionally the migration
+ * @addr: start of the range
+ * @nr: number of pages
+ * @src: user array of __u64: out, src[] as set by migrate_vma_setup(), or by
+ *	migrate_vma_pages() if that was called with destinations
+ * @want: user array of __u8, or 0: by page, the order of the destination plus 1,
+ *	or 0 for none, whatever was selected; without it, all selected pages get a
+ *	destination of their own order
  * @select: MIGRATE_VMA_SELECT_*
- * @owner: the device to play, or HMM_RANGE_NOBODY
+ * @owner: number of the device to act as, or HMM_RANGE_NOBODY
  * @to: HMM_RANGE_TO_*
  * @npages: out: as set by migrate_vma_setup()
  * @cpages: out: as set by migrate_vma_setup()
@@ -179,33 +179,33 @@ struct hmm_range_migrate {
 #define HMM_RANGE_TO_SYSTEM	2
 
 /**
- * struct hmm_range_dma - hmm_dma_map_alloc(), all that goes into it, and out again
- * @start: first byte; aligned like an entry
- * @nr: pages
- * @entries: user array of __u64, or 0: the pfn list when all is mapped
+ * struct hmm_range_dma - map a range for DMA, and unmap it again
+ * @start: start of the range, aligned to the size of an entry
+ * @nr: number of pages
+ * @entries: user array of __u64, or 0: the pfn list when everything is mapped
  * @addrs: user array of __u64, or 0: DMA address of each entry, ~0 if it has none
  * @data: user array of __u64, the first bytes of each page as the device reads
  *	them at these addresses, ~0 where it cannot; 0 to allocate and free only,
- *	with whatever @nr and @entry_shift
- * @default_flags: what to ask of each page
- * @entry_shift: log2 of the bytes of an entry
+ *	with any @nr and @entry_shift
+ * @default_flags: the request for each page
+ * @entry_shift: log2 of the size of an entry in bytes
  * @device: HMM_RANGE_DMA_*
- * @fail_at: that mapping, or link to the IOMMU, is to fail, 1 for the first; 0
- *	for none
- * @fail_sync_at: that sync of the IOMMU is to fail
- * @at_once: HMM_RANGE_*_AT_ONCE: whether to begin with hmm_dma_map_range()
- * @p2p: HMM_RANGE_P2P_*: how the device gets at memory of a PCI device
+ * @fail_at: number of the mapping, or link to the IOMMU, that is to fail; 0 for
+ *	none
+ * @fail_sync_at: number of the sync of the IOMMU that is to fail; 0 for none
+ * @at_once: HMM_RANGE_*_AT_ONCE: what hmm_dma_map_range() maps
+ * @p2p: HMM_RANGE_P2P_*: how the device reaches memory of a PCI device
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
  * @ret_at_once: out: what hmm_dma_map_range() returned
- * @again: out: entries that, mapped once more, have the address they had
- * @unmapped: out: entries that hmm_dma_unmap_pfn() says it unmapped
- * @twice: out: and says so when asked again
- * @maps: out: mappings or links that were to be made, of HMM_RANGE_DMA_LIST or, if
- *	there are kprobes, HMM_RANGE_DMA_IOVA
+ * @again: out: entries that have the same address when mapped a second time
+ * @unmapped: out: entries that hmm_dma_unmap_pfn() reports as unmapped
+ * @twice: out: entries that it reports when called a second time
+ * @maps: out: attempted mappings or links, of HMM_RANGE_DMA_LIST or, with
+ *	kprobes, HMM_RANGE_DMA_IOVA
  * @unmaps: out: mappings or links undone
  * @syncs: out: syncs of the IOMMU
- * @wrong: out: of these, how many not of an entry's size or not as made
- * @sticky: out: entries with sticky bits when all is unmapped
+ * @wrong: out: mappings of another size than an entry, or undone with another size
+ * @sticky: out: entries with sticky bits after everything has been unmapped
  */
 struct hmm_range_dma {
 	__aligned_u64 start;
@@ -234,35 +234,35 @@ struct hmm_range_dma {
 
 /* A device that needs no mapping */
 #define HMM_RANGE_DMA_DIRECT	0
-/* One whose mappings are kept in a list, counted and not at physical addresses */
+/* One whose mappings are recorded and counted, and have other than physical addresses */
 #define HMM_RANGE_DMA_LIST	1
-/* The same, and its memory has to be synchronized, which HMM cannot do */
+/* The same, but memory has to be synchronized, which HMM does not support */
 #define HMM_RANGE_DMA_SYNC	2
-/* One behind an IOMMU: QEMU's edu */
+/* QEMU's edu, behind an IOMMU */
 #define HMM_RANGE_DMA_IOVA	3
-/* One that needs no mapping, and reaches 4 GiB */
+/* One that needs no mapping, and can address 4 GiB */
 #define HMM_RANGE_DMA_NARROW	4
 #define HMM_RANGE_DMA_DEVICES	5
 
-/* Entry by entry; all by one call; every other by itself, then all by one call */
+/* Entry by entry; all in one call; every other entry alone, then all in one call */
 #define HMM_RANGE_NONE_AT_ONCE	0
 #define HMM_RANGE_ALL_AT_ONCE	1
 #define HMM_RANGE_REST_AT_ONCE	2
 
-/* As Linux finds, which knows no way between the devices of QEMU; or not at all */
+/* As the kernel decides, which allows no transfer between these devices of QEMU */
 #define HMM_RANGE_P2P_ASK	0
-/* Memory of QEMU's ivshmem is reached at a bus address */
+/* Memory of QEMU's ivshmem has a bus address */
 #define HMM_RANGE_P2P_BUS	1
-/* Through the host bridge: mapped like any other */
+/* Through the host bridge, mapped like system memory */
 #define HMM_RANGE_P2P_BRIDGE	2
 #define HMM_RANGE_P2P_KINDS	3
 
 /**
- * struct hmm_range_act - what to do, and when
+ * struct hmm_range_act - what to do at a page fault in a mapping of this open file
  * @what: HMM_RANGE_ACT_*
- * @nth: at that fault in a mapping of this open file, 1 for the next; 0 at each
+ * @nth: at which fault, 1 for the next; 0 for all
  * @arg: milliseconds of HMM_RANGE_ACT_SLEEP
- * @faults: out: faults served since the last act was set
+ * @faults: out: faults since the last act was set
  */
 struct hmm_range_act {
 	__u32 what;
@@ -274,11 +274,11 @@ struct hmm_range_act {
 #define HMM_RANGE_ACT_NONE	0
 /* Sleep with the locks held */
 #define HMM_RANGE_ACT_SLEEP	1
-/* Once a page: drop mmap_lock and say VM_FAULT_RETRY, where that is allowed */
+/* Once for each page: drop mmap_lock and return VM_FAULT_RETRY, if allowed */
 #define HMM_RANGE_ACT_DROP	2
 /* Unmap the neighbour: the page whose index differs in bit 0 */
 #define HMM_RANGE_ACT_UNMAP	3
-/* SIGKILL to whoever faults; then serve the fault */
+/* Send SIGKILL to the faulting task, then serve the fault */
 #define HMM_RANGE_ACT_KILL	4
 /* Fail */
 #define HMM_RANGE_ACT_SIGBUS	5
@@ -286,9 +286,9 @@ struct hmm_range_act {
 #define HMM_RANGE_ACT_HWPOISON	7
 /* Stop, see HMM_RANGE_HOLD */
 #define HMM_RANGE_ACT_HOLD	8
-/* Unmap the very page, so the notifier is called, and map nothing */
+/* Unmap the faulting page, so that the notifier is called, and map nothing */
 #define HMM_RANGE_ACT_TAKE	9
-/* Succeed, and map nothing */
+/* Succeed without mapping anything */
 #define HMM_RANGE_ACT_NOPAGE	10
 
 /* Where a call of this open file stops once, see HMM_RANGE_HOLD */
@@ -296,13 +296,13 @@ struct hmm_range_act {
 #define HMM_RANGE_HOLD_MIGRATE	(1 << 1)	/* after migrate_vma_setup() */
 #define HMM_RANGE_HOLD_DROP	(1 << 2)	/* in HMM_RANGE_ACT_DROP, unlocked */
 /*
- * Between reading an absent PMD and looking at what it says. Nothing stops there by
- * itself: who waits is woken there, and takes the processor, or does not get it.
+ * Between reading an absent PMD and evaluating it.  The call does not stop there:
+ * the waiter is woken, and preempts the call if its priority is higher.
  */
 #define HMM_RANGE_HOLD_ABSENT	(1 << 3)
 #define HMM_RANGE_HOLD_MMAP	(1 << 4)	/* in mmap(), mmap_lock held for writing */
 
-/* What memory lacks when HMM_RANGE_ADD brings it back, which must then fail */
+/* What HMM_RANGE_ADD leaves out, which must make it fail */
 #define HMM_RANGE_LACKS_OWNER	1
 #define HMM_RANGE_LACKS_FREE	2
 #define HMM_RANGE_LACKS_RAM	3
@@ -310,36 +310,36 @@ struct hmm_range_act {
 
 #define HMM_RANGE_INFO		_IOR('h', 0x60, struct hmm_range_info)
 #define HMM_RANGE_CALL		_IOWR('h', 0x61, struct hmm_range_call)
-/* The last call that ended, whoever made it; entries are not kept */
+/* The call that finished last, by whatever thread; without its entries */
 #define HMM_RANGE_LAST		_IOR('h', 0x62, struct hmm_range_call)
 #define HMM_RANGE_MIGRATE	_IOWR('h', 0x63, struct hmm_range_migrate)
 #define HMM_RANGE_ACT		_IOWR('h', 0x64, struct hmm_range_act)
 /*
- * Stop at these points, -EOPNOTSUPP where there is no such; wait until stopped,
- * -ETIME after 20 s; go on
+ * Stop at these points, or -EOPNOTSUPP; wait until a thread has stopped, -ETIME
+ * after 20 s; let it go on
  */
 #define HMM_RANGE_HOLD		_IOW('h', 0x65, __u32)
 #define HMM_RANGE_WAIT		_IO('h', 0x66)
 #define HMM_RANGE_GO		_IO('h', 0x67)
 /* Make the page at this address exclusive to the device */
 #define HMM_RANGE_EXCLUSIVE	_IOW('h', 0x68, __u64)
-/* Let the next so many allocations of the device, or for pages of it, fail */
+/* Make this many allocations fail, of device memory or for its migration back */
 #define HMM_RANGE_FAIL		_IOW('h', 0x69, __u32)
-/* Take the memory away, bringing home what it holds; give it memory again */
+/* Remove the device's memory, after migrating it out; give it memory again */
 #define HMM_RANGE_REMOVE	_IO('h', 0x6a)
 #define HMM_RANGE_ADD		_IOW('h', 0x6b, __u32)
-/* -ENODEV where there is no such device, -EOPNOTSUPP without hmm_dma_map_range() */
+/* -ENODEV if there is no such device, -EOPNOTSUPP without hmm_dma_map_range() */
 #define HMM_RANGE_DMA		_IOWR('h', 0x6c, struct hmm_range_dma)
 
 /* What a mapping is made of: kind * HMM_RANGE_MAP_BYTES + offset in it */
 #define HMM_RANGE_MAP_BYTES	(1UL << 28)
 #define HMM_RANGE_MAP_PAGES	0	/* plain pages */
 #define HMM_RANGE_MAP_IO	1	/* the same in a VM_IO mapping */
-#define HMM_RANGE_MAP_SHADOW	2	/* plain; a shadow stack once moved by mremap() */
+#define HMM_RANGE_MAP_SHADOW	2	/* plain; mremap() makes it a shadow stack */
 #define HMM_RANGE_MAP_PFN	3	/* pfns in a VM_PFNMAP mapping */
 #define HMM_RANGE_MAP_MIXED	4	/* even pages plain, odd ones special */
 #define HMM_RANGE_MAP_PMD	5	/* special PMDs in a VM_MIXEDMAP mapping */
-#define HMM_RANGE_MAP_PUD	6	/* special PUDs, nothing behind the addresses */
+#define HMM_RANGE_MAP_PUD	6	/* special PUDs, without memory */
 #define HMM_RANGE_MAP_KINDS	7
 
 #endif /* _LIB_TEST_HMM_RAW_UAPI_H */
