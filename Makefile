@@ -4,68 +4,68 @@ hmm := tools/testing/hmm
 guest := $(hmm)/guest/guest.py
 packages := @$(hmm)/base/packages.sh
 
-help: ## this list
+help: ## show this list
 	@awk '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { name = $$0; sub(/:.*/, "", name); sub(/.*## /, ""); \
 		printf "  make %-13s %s\n", name, $$0 }' $(firstword $(MAKEFILE_LIST))
 
 ##@ Everyday
 
-run: ## RDMA on demand over this hmm_range_fault(), from a bare Debian
+run: ## RDMA on demand paging over this hmm_range_fault(), on a bare Debian
 	@$(hmm)/run/run.sh
 
-check: ## everything that is tested; ends with "N passed, N failed, N skipped"
+check: ## run all tests; ends with "N passed, N failed, N skipped"
 	@$(hmm)/check/check.sh $(SUITES)
 
-kunit: ## KUnit tests, natively: make kunit MACHINES="um x86_64 i386 arm arm-lpae"
+kunit: ## run the KUnit tests, natively: make kunit MACHINES="um x86_64 i386 arm arm-lpae"
 	$(packages) run
 	@$(guest) kunit $(MACHINES)
 
-selftest: ## selftests in a guest: make selftest TEST="range -r hmm.NAME" DIR=hmm
+selftest: ## run selftests in a guest: make selftest TEST="range -r hmm.NAME" DIR=hmm
 	$(packages) run
 	@$(guest) kselftest $(or $(KERNEL),check) $(or $(DIR),hmm) $(TEST)
 
-hmm-tests: ## the kernel's own tests of HMM in a guest
+hmm-tests: ## run the kernel's own tests of HMM in a guest
 	$(packages) run
 	@$(hmm)/check/check.sh hmm-
 
-tree: ## Linux in build/7.3/base (BASE=7.2: build/7.2), and with our files in build/7.3/tree
+tree: ## unpack Linux in build/7.3/base (BASE=7.2: build/7.2), add our files in build/7.3/tree
 	$(packages) run
 	@$(hmm)/base/tree.sh tree
 
-kernel: ## the x86-64 kernel that make run boots, in build/7.3/run
+kernel: ## build the x86-64 kernel that make run boots, in build/7.3/run
 	$(packages) run
 	@$(hmm)/base/kernel.sh run
 
-docs: ## Documentation/mm/hmm.rst and all that it includes, as HTML
+docs: ## render Documentation/mm as HTML
 	$(packages) docs
 	@$(hmm)/check/docs.sh
 
-clean: ## remove what was built; the download stays
+clean: ## remove everything that was built, but not the download
 	@rm -rf build/[0-9]* build/fallback build/log
 
 ##@ Proof
 
-compare: ## the same tests on stock and on this, side by side
+compare: ## run the same tests on stock and on this, side by side
 	$(packages) run
 	@$(hmm)/check/compare.py $(PROGRAMS)
 
-mutants: ## put old faults back one by one, and see the tests notice each
+mutants: ## reintroduce old faults one by one, and check that the tests notice
 	$(packages) run
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
-rows: ## which tests and mutants there are for each row of the contract
+rows: ## list the tests and mutants of each row of rows.md
 	@$(hmm)/check/rows.py
 
-coverage: ## lines and branches of mm/hmm.c and mm/hmm_dma.c that the tests reach
+coverage: ## measure which lines and branches of mm/hmm.c and mm/hmm_dma.c are tested
 	$(packages) run
 	@$(hmm)/check/coverage.py
 
-kmsan: ## the selftests on a kernel that sees uses of uninitialised memory; LLVM=-19
+kmsan: ## run the selftests on a kernel that detects uninitialised memory; LLVM=-19
 	$(packages) kmsan
 	@LLVM=$(or $(LLVM),-19) $(guest) -m 14G -t 3600 kselftest kmsan hmm $(TEST)
 
-user: ## mm/hmm.c in user space, in worlds of random choices; seconds
+user: ## test mm/hmm.c in user space with random input; takes seconds
 	$(packages) user
 	@$(hmm)/check/user.sh worlds
 
@@ -73,56 +73,56 @@ fuzz: ## the same with libFuzzer: make fuzz FUZZ=seconds
 	$(packages) user
 	@FUZZ=$(or $(FUZZ),600) $(hmm)/check/user.sh fuzz
 
-prove: ## the steps of its walk, by CBMC
+prove: ## prove the steps of its walk with CBMC
 	@$(hmm)/check/user.sh prove
 
-litmus: ## locks and barriers, by the kernel's memory model
+litmus: ## check locks and barriers with the kernel's memory model
 	@$(hmm)/check/user.sh litmus
 
-user-mutants: ## old faults put back, seen in user space: MUTANTS="fault-drops-lock secretmem"
+user-mutants: ## mutants in user space: MUTANTS="fault-drops-lock secretmem"
 	$(packages) user
 	@$(hmm)/check/user.sh mutants
 
-bench: ## measure it against stock and against its targets (30 min)
+bench: ## compare with stock and with the targets (30 min)
 	$(packages) bench
 	@$(hmm)/bench/bench.sh
 
-lint: ## sparse, coccicheck and shellcheck on what is ours; ten minutes
+lint: ## run sparse, coccicheck and shellcheck on our files (10 min)
 	@$(hmm)/check/lint.sh $(LINTERS)
 
-drivers: ## compile every driver that is changed or calls hmm_range_fault()
+drivers: ## compile the drivers that are changed or call hmm_range_fault()
 	$(packages) drivers
 	@$(hmm)/arch/drivers.sh
 
 arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
 	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
 
-arm: ## boot 32-bit ARM, without LPAE and with, and test there
+arm: ## run tests on 32-bit ARM, without LPAE and with it
 	$(packages) arm
 	@$(guest) bits32 arm arm-lpae
 
-i386: ## boot i386 with PAE and high memory, and test there
+i386: ## run tests on i386 with PAE and high memory
 	$(packages) i386
 	@$(guest) bits32 i386
 
 ##@ Release
 
-apply: ## our files and patches into a 7.3 tree of yours: make apply TREE=dir
+apply: ## add our files and patches to a 7.3 tree: make apply TREE=dir
 	@$(hmm)/base/apply.sh "$(TREE)"
 
-fixes: ## stock's own walker fixed in place, as patches: BASE=7.3, 7.2 or 6.12
+fixes: ## make patches that fix stock's own walker: BASE=7.3, 7.2 or 6.12
 	$(packages) run
 	@$(hmm)/fixes/fixes.sh
 
-fixes-check: ## check that each fix lands where it is to, compiles, and can be taken
+fixes-check: ## check that each fix applies in the right place and compiles
 	$(packages) run
 	@$(hmm)/fixes/check.sh
 
-series: ## patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
+series: ## make patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
 	$(packages) series
 	@$(hmm)/series/series.sh
 
-series-check: ## check that each patch of the series builds, and the last is what stands here
+series-check: ## check that each patch compiles, and that the result equals this repository
 	$(packages) series
 	@$(hmm)/series/series-check.sh
 

@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Compile this project's objects for every MMU architecture that Debian has a
-# compiler for, with W=1, and print a table; arch/matrix says what is built.
+# arch.sh [-i] [-a ARCH] [ROW]... - compile for other architectures
 #
-# A complaint is ours unless stock's object earns the very same one with the
-# same configuration; then the table says so. Nothing is linked, but what
-# mm/hmm.o needs of huge entries is looked for in mm/memory.o, where it is only
-# if there can be any.
-
+# Compiles this project's objects with W=1 for every architecture with an MMU for which
+# Debian has a compiler, as arch/matrix says, and prints a table. -i installs missing
+# compilers.
+#
+# A warning counts unless stock's object causes the same one with the same
+# configuration; the table says so. Nothing is linked. But the functions for huge
+# entries that mm/hmm.o calls must be in mm/memory.o, which has them only on
+# architectures with such entries.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -33,7 +35,7 @@ package() {
 	esac
 }
 
-# need COMPILER: install it if it is missing and that is allowed
+# need COMPILER: install it if it is missing, with -i
 need() {
 	case $1 in
 	gcc)	command=gcc ;;
@@ -50,7 +52,7 @@ need() {
 		die "cannot install $(package "$1"): see apt-get's message"
 }
 
-# kmake SOURCE ARG...: make of the kernel for the row at hand
+# kmake SOURCE ARG...: run the kernel's make for the current row
 kmake() {
 	local source=$1
 
@@ -64,7 +66,7 @@ kmake() {
 		ARCH="$arch" "$@" </dev/null
 }
 
-# fragment: what the row asks for, as lines of a .config
+# fragment: the .config lines of the current row
 fragment() {
 	case $config in
 	none)	cat "$here/arch/base.config" ;;
@@ -74,7 +76,7 @@ fragment() {
 	wanted
 }
 
-# wanted: the row's own options, each of which must survive
+# wanted: the row's own options, which must be in the final .config
 wanted() {
 	for o in $options; do
 		case $o in
@@ -90,7 +92,7 @@ has() {
 	grep -q "^CONFIG_$2=[ym]" "$1"
 }
 
-# lost FILE: options of the row that FILE does not have as asked
+# lost FILE: options of the row that FILE does not have
 lost() {
 	wanted | while read -r line; do
 		case $line in
@@ -102,7 +104,7 @@ lost() {
 	done | tr '\n' ' '
 }
 
-# objects FILE: those the configuration has
+# objects FILE: the objects that exist with this configuration
 objects() {
 	local list="$own"
 
@@ -111,7 +113,7 @@ objects() {
 	echo "$list"
 }
 
-# letters FILE: what it has of THP, hugetlb, device-private, memory hotplug
+# letters FILE: which of THP, hugetlb, device-private, memory hotplug it has
 letters() {
 	for o in TRANSPARENT_HUGEPAGE:T HUGETLB_PAGE:H DEVICE_PRIVATE:D MEMORY_HOTPLUG:M; do
 		if has "$1" "${o%:?}"; then printf %s "${o#*:}"; else printf -; fi
@@ -133,7 +135,7 @@ configure() {
 		kmake "$1" -j2 prepare >>"$2" 2>&1
 }
 
-# complaints LOG: errors and warnings, without the tree and the line, which differ
+# complaints LOG: errors and warnings, without tree and line number
 complaints() {
 	sed -nE "/([Ee]rror|[Ww]arning):|undefined/{ s,[^ ]*/(tree|stock)/,,g
 		s/:[0-9]+(:[0-9]+)?//p; }" "$1" | sort -u
@@ -147,7 +149,7 @@ compile() {
 	kmake "$source" -j2 -k W=1 KCFLAGS=-fdiagnostics-color=never "$@" >"$log" 2>&1
 }
 
-# names OBJECT NM-OPTION: of functions that say what page a huge entry maps
+# names OBJECT NM-OPTION: functions that return the page of a huge entry
 names() {
 	local nm=${compiler}nm
 
@@ -158,7 +160,7 @@ names() {
 	"$nm" "$2" "$build/arch/tree-$arch-${compiler%-}/$1" | grep -o 'vm_normal_page_p[mu]d$' | sort
 }
 
-# missing: those that mm/hmm.o calls and that the kernel does not have
+# missing: functions that mm/hmm.o calls and the kernel does not have
 missing() {
 	kmake tree -j2 mm/memory.o >"$log.memory" 2>&1 || { echo mm/memory.o; return; }
 	comm -23 <(names mm/hmm.o -u) <(names mm/memory.o --defined-only)
@@ -188,7 +190,7 @@ verdict() {
 	complaints "$log" >"$log.complaints"
 	[ -n "$failed" ] || absent=$(missing | tr '\n' ' ')
 	if [ -n "$absent" ]; then
-		echo "FAIL	not to be linked: ${absent% }"
+		echo "FAIL	cannot be linked: ${absent% }"
 	elif [ -n "$failed" ] || [ -s "$log.complaints" ]; then
 		against_stock
 	else
@@ -197,12 +199,12 @@ verdict() {
 	fi
 }
 
-# against_stock: is what stands in the log stock's own?
+# against_stock: does stock cause the same complaints?
 against_stock() {
 	local theirs='' o new
 
 	configure stock "$log.stock" || :
-	# The test driver is in that tree, too, but as ours
+	# The test driver in the stock tree is ours
 	for o in $list; do
 		[ -e "$build/base/${o%.o}.c" ] && theirs="$theirs $o"
 	done
@@ -230,7 +232,7 @@ while getopts ia: o; do
 done
 shift $((OPTIND - 1))
 
-# chosen: whether this row was asked for
+# chosen: was this row requested?
 chosen() {
 	[ -z "$only" ] || [ "$only" = "$arch" ] || return 1
 	[ -n "$names" ] || return 0

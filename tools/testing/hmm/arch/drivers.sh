@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# drivers.sh [x86_64|arm64|powerpc]... : compile, without a warning, every
-# driver object that this project changes or that calls hmm_range_fault(),
-# for each architecture named (all of them, if none is).
+#
+# drivers.sh [x86_64|arm64|powerpc]... - compile the drivers that this project changes
+# or that call hmm_range_fault(), by default for all of these. A warning is an error.
 set -eu
 
 . "$(dirname "$0")/../env.sh"
@@ -59,7 +59,7 @@ check() { # ARCH CROSS_COMPILE
 		grep -qE "^CONFIG_$opt=[ym]" "$obj/.config" || die "$arch: CONFIG_$opt cannot be set"
 	done
 
-	# shellcheck disable=SC2046 # one word an object
+	# shellcheck disable=SC2046 # one word per object
 	set -- $(objects "$arch")
 	say "$arch: $# objects"
 	"${make[@]}" -j"$(nproc)" "$@" 2> "$obj/log" || { cat "$obj/log" >&2; die "$arch: does not compile"; }

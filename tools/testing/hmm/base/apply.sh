@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# apply.sh DIR - bring the files and patches into a Linux 7.3 tree, or nothing
+# apply.sh DIR - put the files and patches into a Linux 7.3 tree, all or none of them
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -25,7 +25,7 @@ inspect() {
 	fi
 }
 
-# What was moved out of the way comes back
+# Moves the original files back
 undo() {
 	local path
 
@@ -38,7 +38,7 @@ undo() {
 		fi
 	done <"$stage/list"
 	finish
-	die "$tree: could not be written; it is as it was"
+	die "$tree: could not be written; nothing was changed"
 }
 
 finish() {
@@ -58,7 +58,7 @@ replace() {
 }
 
 inspect
-mkdir "$stage" || die "$stage: cannot be made; is a run of this still going on, or was one cut off? If so remove it"
+mkdir "$stage" || die "$stage: cannot be made; another run is active, or was interrupted: then remove it"
 trap finish EXIT
 mkdir "$stage/new" "$stage/old"
 "$here/base/overlay.sh" "$tree" "$stage/new" || exit

@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# fetch.sh PACKAGE - download a package of Debian, and say where it is
-# fetch.sh -s PACKAGE - the source of one of sid, as its author made it
-# fetch.sh -l PREFIX - what packages Debian serves of that beginning
+# fetch.sh PACKAGE - download a Debian package, and print its path
+# fetch.sh -s PACKAGE - the same for the upstream source of a package in sid
+# fetch.sh -l PREFIX - list the packages whose names begin like this
 #
-# With apt and Debian's keys, but apart from the apt of this machine: lists,
-# cache and the one line of sources are under build/apt. DEBIAN_MIRROR=url
-# names a mirror; else it is the one that this machine is configured for.
-# DEBIAN_SUITES="forky" names the suites to look in, the first that has the
-# package counts. Ends with 3 if none of them has it.
+# Uses apt and Debian's keys, but not the apt configuration of this machine: lists,
+# cache and sources.list are under build/apt. The mirror is DEBIAN_MIRROR=url, or else
+# the one that this machine is configured for. DEBIAN_SUITES="forky" names the suites
+# to search; the first one that has the package is used. The exit status is 3 if none
+# has it.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -56,7 +56,7 @@ private_apt() {
 
 served() { apt-cache "${options[@]}" pkgnames "$package"; }
 
-# Makes SUITE the one and only in the sources; false if there is no such
+# Uses SUITE from now on; false if the mirror does not have it
 read_suite() { # SUITE
 	echo "$type [signed-by=$keyring] $url $1 main" >"$apt/sources.list"
 	: >"$log"
@@ -73,7 +73,7 @@ fetch() {
 	mkdir "$apt/partial"
 	(cd "$apt/partial" && download) || {
 		tail -3 "$log" >&2
-		die "$package: not to be had from $url; see $log, or give LINUX_TARBALL=file or LINUX_TREE=dir"
+		die "$package: cannot be downloaded from $url; see $log, or give LINUX_TARBALL=file or LINUX_TREE=dir"
 	}
 	mv "$apt/partial/$package"_* "$apt/"
 	rm -rf "$apt/partial"
@@ -89,7 +89,7 @@ command -v apt-get >/dev/null ||
 mkdir -p "$apt/lists/partial" "$apt/archives/partial"
 log=$apt/log
 url=${DEBIAN_MIRROR:-$(mirror)}
-[ -n "$url" ] || die "no Debian mirror among the sources of apt; name one: DEBIAN_MIRROR=url"
+[ -n "$url" ] || die "no Debian mirror in apt's sources; name one with DEBIAN_MIRROR=url"
 [ -n "$list" ] || say "fetching $package from $url" >&2
 for suite in ${DEBIAN_SUITES:-$suites}; do
 	read_suite "$suite" || continue

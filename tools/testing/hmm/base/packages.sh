@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# packages.sh [TARGET] - have what make TARGET needs; see packages.list
+# packages.sh [TARGET] - install what make TARGET needs; see packages.list
 #
-# On Debian it installs what is missing. Where there is no apt-get, it says once what
-# programs are missing, and how the packages are called on Fedora and Arch.
+# On Debian this installs missing packages. Without apt-get it lists missing programs,
+# and the names of their packages in Fedora and Arch.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
 target=${1:-run}
 
-# Lines of packages.list that count
+# The lines of packages.list for this target
 needed() {
 	sed 's/#.*//; /^[[:space:]]*$/d' "$here/base/packages.list" |
 		awk -v target="$target" '{
@@ -47,7 +47,7 @@ list_missing() {
 		printf '%-28s %-24s %-24s %s\n' "$what" "$debian" "$fedora" "$arch" >&2
 		n=$((n + 1))
 	done < <(needed)
-	[ $n = 0 ] || die "here is no apt-get: install what is listed above, by the name it has here"
+	[ $n = 0 ] || die "there is no apt-get: install the packages listed above"
 }
 
 shopt -s globstar

@@ -3,7 +3,7 @@
 #
 # check.sh [NAME]... - run the suites of check/suites, or those with NAME in their name
 #
-# A suite that ends without a count, or badly, is one failure more.
+# A suite that ends with an error, or without a count, adds one failure.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -23,7 +23,7 @@ selected() { # [NAME]...
 	done < <(grep '^[0-9]' "$here/check/suites")
 }
 
-# Says once a minute where the suite is; the sleep holds no pipe open
+# Prints progress once a minute; the sleep must not keep a pipe open
 watch() { # LOG
 	local start=$SECONDS
 

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """coverage.py - which lines and branches of mm/hmm.c and mm/hmm_dma.c the tests reach
 
-The selftests and KUnit's. The whole is kept in build/coverage. Fails if a function, more
-than 5 % of the branches, or anything unexplained is not reached, and if a line that is
-explained is not there. A line of coverage.explained is "FUNCTION, SOURCE LINE, why no test
-reaches it or one of its branches", apart by tabs. What only races reach is reached now
-and then.
+The tests are the selftests and KUnit's; details are kept in build/coverage. Fails if a
+function or more than 5 % of the branches are not reached, if anything is not reached and
+not explained, or if an explained line does not exist. A line of coverage.explained is
+"FUNCTION, SOURCE LINE, why no test reaches it or one of its branches", separated by tabs.
+What depends on a race is reached in some runs only.
 """
 import base64
 import io
@@ -23,10 +23,10 @@ TOP = HERE.parent.parent.parent
 OUT = TOP / "build/coverage"
 EXPLAINED = HERE / "check/coverage.explained"
 FILES = ("mm/hmm.c", "mm/hmm_dma.c")
-# Nothing inlined that need not be: each function is counted once, not in each copy.
-# Two processors count at the same time.
+# Without inlining, so that each function is counted once. Atomic, because there are two
+# processors.
 CFLAGS = ("-fprofile-arcs -fprofile-update=atomic -ftest-coverage -fno-tree-loop-im -fno-inline")
-# Files of debugfs have no size, which tar goes by
+# tar needs the size of a file, and those of debugfs have none
 IN_GUEST = """
 cd "$1"
 for program in *; do
@@ -111,7 +111,7 @@ def build_dir() -> Path:
 
 
 def run_tests(build: Path) -> None:
-    """With a test driver that calls copies which count"""
+    """With a test driver that contains instrumented copies of the files."""
     shutil.rmtree(OUT, ignore_errors=True)
     (OUT / "mm").mkdir(parents=True)
     run(HERE / "base/kernel.sh", "check")
@@ -120,7 +120,7 @@ def run_tests(build: Path) -> None:
         text = (build / "tree" / name).read_text()
         (OUT / name).write_text(text.replace("\nstatic __always_inline ", "\nstatic noinline "))
     run(HERE / "mutants/own-copy.sh", "-f", CFLAGS, "-o", "mm/tests/hmm_kunit.o", OUT, *FILES)
-    print("coverage.py: running the tests; their words go to build/coverage/tests.log", flush=True)
+    print("coverage.py: running the tests; their output goes to build/coverage/tests.log", flush=True)
     with (OUT / "tests.log").open("w") as log:
         run(HERE / "guest/guest.py", "-t", "3600", "-a", "kmemleak=off kunit.enable=1", "-d", "all",
             "-i", OUT / "test_hmm.ko", "-l", OUT / "console.log", "run", "check",
@@ -128,7 +128,7 @@ def run_tests(build: Path) -> None:
 
 
 def read_counts() -> list[dict[str, Any]]:
-    """What gcov makes of them"""
+    """What gcov reports"""
     _, _, counts = (OUT / "tests.log").read_text(errors="replace").partition("== counts\n")
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(counts))) as tar:
         tar.extractall(OUT / "mm")

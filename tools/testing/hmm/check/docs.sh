@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # docs.sh - Documentation/mm as HTML, by the kernel's own rules
-# docs.sh check - is what the documents say so?  C1, C2, J12, J13, G4, G5, S27
+# docs.sh check - do the documents tell the truth?  C1, C2, J12, J13, G4, G5, S27
 #
-# Only mm/ is rendered, so that links to other directories lead nowhere: what
-# sphinx says of that is dropped, and what it says of our files is an error.
+# Only mm/ is rendered, so links to other directories are broken. Sphinx's complaints
+# about those are dropped; complaints about our files are errors.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
 obj=$build/docs
 log=$obj.log
 
-# Our files, as sphinx names them
+# Our files, by the names that Sphinx uses
 ours() { "$here/base/overlay.sh" -l | grep -v '\.patch$' | sed 's/\.rst$//'; }
 
 render() {
@@ -20,12 +20,12 @@ render() {
 	"$here/base/tree.sh" tree
 	mkdir -p "$obj"
 	say "rendering"
-	# Sphinx repeats no warning about a page that it does not render again
+	# Sphinx warns about a page only when it renders it
 	rm -rf "$obj/Documentation"
 	PYTHONDONTWRITEBYTECODE=1 make -C "$build/tree" O="$obj" SPHINXDIRS=mm PYTHON3=/usr/bin/python3 \
 		htmldocs >"$log" 2>&1 || { tail -5 "$log" >&2; die "does not render; see $log"; }
 	local page=$obj/Documentation/output/mm/hmm.html
-	[ -s "$page" ] || die "hmm.html was not made; see $log"
+	[ -s "$page" ] || die "hmm.html is missing; see $log"
 	! grep -E 'WARNING|ERROR' "$log" | grep -F "$(ours)" >&2 || die "warnings; see $log"
 	say "${page#"$top"/}"
 }
@@ -53,7 +53,7 @@ test_that() { # NAME COMMAND...
 	fi
 }
 
-# The examples, which make one module
+# The examples, which form one module
 examples() {
 	awk '
 		/^\.\. code-block:: c$/	{ code = 1; next }
@@ -72,7 +72,7 @@ compile_examples() { # [MAKE-ARG]...
 	make -C "$tree" O="$kernel" M="$dir" W=1 KCFLAGS=-Werror "$@" modules
 }
 
-# Without the stub of old, what is not there cannot be linked
+# There is no stub any more, so the symbol stays undefined
 needs_hmm_mirror() {
 	local dir=$tmp/unlinked
 
@@ -83,13 +83,13 @@ needs_hmm_mirror() {
 	nm -u "$dir/hmm_examples.o" | grep -w hmm_range_fault
 }
 
-# What kernel-doc says of a tree, without line numbers
+# Complaints of kernel-doc, without line numbers
 complaints() { # TREE FILE...
 	(cd "$1" && /usr/bin/python3 -B tools/docs/kernel-doc -none "${@:2}" 2>&1 |
 		sed -E 's/:[0-9]+//' | sort -u)
 }
 
-# None of our files, and none that was not there before of the kernel's
+# No complaint about our files, and no new one about the kernel's
 kernel_doc() {
 	! complaints "$tree" include/linux/hmm.h include/linux/hmm-dma.h mm/hmm.c mm/hmm_dma.c | grep . &&
 		! comm -13 <(complaints "$build/base" include/linux/{memremap,migrate}.h) \

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# lint.sh [sparse] [cocci] [shell] - what finds fault by reading
+# lint.sh [sparse] [cocci] [shell] - static checks
 #
-#   sparse  the kernel's types and locks, by sparse, of all that we change in mm/
-#           and lib/; one that takes this kernel is fetched if there is none
-#   cocci   the semantic patches of the kernel (coccicheck) on our own files
+#   sparse  types and locks of everything that we change in mm/ and lib/; a sparse
+#           that can parse this kernel is built if there is none
+#   cocci   the kernel's semantic patches (coccicheck) on our own files
 #   shell   shellcheck on our scripts
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
@@ -14,12 +14,12 @@ out=$top/build/lint
 version=0.6.5
 passed=0 failed=0
 
-# valid SPARSE: does it take what this kernel is written in?
+# valid SPARSE: can it parse this kernel?
 valid() {
 	[ -x "$1" ] && [ "$(sh "$build/base/scripts/checker-valid.sh" "$1")" = 1 ]
 }
 
-# Debian 12 and 13 have an older one, and the next one's needs another libc
+# The one in Debian 12 and 13 is too old, and a newer package needs another libc
 build_sparse() {
 	local orig
 
@@ -39,18 +39,18 @@ sparse() {
 	if ! valid "$checker"; then
 		checker=$out/sparse/sparse
 		valid "$checker" || build_sparse
-		valid "$checker" || die "$checker: does not take this kernel's source"
+		valid "$checker" || die "$checker: cannot parse this kernel"
 	fi
 	mapfile -t objects < <(cd "$top" && find mm lib -name '*.c' -o -name '*.c.*patch' |
 		sed 's/\.c\..*patch$/.c/; s/\.c$/.o/' | sort -u)
 	make -s -C "$build/tree" O="$build/check" ARCH=x86_64 C=2 CHECK="$checker" \
 		CC="$(command -v ccache >/dev/null && echo "ccache ")gcc" "${objects[@]}" \
 		>"$out/sparse.said" 2>&1 || { tail -3 "$out/sparse.said"; return 1; }
-	# What it says of the kernel's headers is not for us
+	# Without complaints about the kernel's headers
 	grep -E "^$build/tree/(mm|lib)/[^:]*:[0-9]" "$out/sparse.said" || true
 }
 
-# By the directory, as of a module: so those of our files alone
+# As an external module, so that only our files are checked
 cocci() {
 	local file
 
@@ -59,7 +59,7 @@ cocci() {
 	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm/*.c mm/tests/hmm_kunit.c; do
 		cp "$top/$file" "$out/cocci/"
 	done
-	rm -f "$out/cocci.log"	# or coccicheck declines
+	rm -f "$out/cocci.log"	# coccicheck refuses to overwrite it
 	make -s -C "$build/tree" O="$build/check" ARCH=x86_64 coccicheck MODE=report \
 		M="$out/cocci" DEBUG_FILE="$out/cocci.log" >"$out/cocci.said" 2>&1 || {
 		tail -2 "$out/cocci.log"
@@ -75,7 +75,7 @@ shell() {
 	done | xargs shellcheck -x -f gcc
 }
 
-# What one says is a finding
+# Any output is a finding
 try() { # LINTER
 	local log=$out/$1.found
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""rows.py - which tests and mutants there are for each row of the contract
+"""rows.py - which tests and mutants there are for each row of rows.md
 
-Rows are named in the comment before a test, in the first argument of a ROW() of
+Rows are named in the comment before a test, in the first argument of a ROW() in
 table.c, and in the "Row:" line of a mutant.
 """
 
@@ -52,7 +52,7 @@ def main() -> int:
         print(f"| {row} | {', '.join(by_test[row])} | {', '.join(by_mutant[row])} |")
     without = [row for row in by_mutant if not by_test[row]]
     for row in without:
-        print(f"rows.py: {row}: a mutant, and no test that names it", file=sys.stderr)
+        print(f"rows.py: {row}: has a mutant, but no test names it", file=sys.stderr)
     return 1 if without else 0
 
 

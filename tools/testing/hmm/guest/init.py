@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """init.py JOB - first process of the guest that guest.py boots
 
-The guest has the host's root file system, read-only; what it writes goes to memory.
-JOB is JSON: what to run, from where, and what of /tmp must stay visible. Output goes
-to one virtio port, the exit status to another.
+The guest uses the host's root file system read-only, and tmpfs for everything that is
+written. JOB is JSON: what to run, in which directory, and what has to be visible below
+/tmp. Output goes to one virtio port, the exit status to another.
 """
 import json
 import os
@@ -55,7 +55,7 @@ def port(name: str) -> int:
 
 
 def limited(argv: list[str], seconds: float | None, **options: Any) -> int | None:
-    """Its exit status as timeout(1) has it, 124 if it took too long; None: it cannot be killed."""
+    """Its exit status, or 124 after a timeout as in timeout(1); None if it cannot be killed."""
     with open(os.devnull) as null:
         process = subprocess.Popen(argv, stdin=null, start_new_session=True, **options)
     try:
@@ -78,7 +78,7 @@ def say(text: str) -> None:
 
 
 def run_programs(job: dict[str, Any]) -> int:
-    """Modules, kselftests with a line after each that says how it ended, the command."""
+    """Load modules, run kselftests and print the exit status of each, run the command."""
     for module in job["modules"]:
         if subprocess.run(["insmod", *module], check=False).returncode:
             say(f"Bail out! {module[0]} cannot be loaded")
@@ -114,7 +114,7 @@ class Each:
             count += bool(SPLAT.search(record))
 
     def use_driver(self, module: str) -> bool:
-        """One that does not go away, as a page of its memory is kept, needs another boot."""
+        """If a page of its memory is still in use, it cannot be unloaded, and a reboot is needed."""
         if module == self.loaded:
             return True
         if self.loaded and limited(["rmmod", self.job["driver"]], 20) != 0:
@@ -151,14 +151,14 @@ class Each:
             if verdict is None:
                 break
             say(f"{verdict} {name}")
-            # Much that looks for faults looks for the first only
+            # Many of the kernel's checks report only once
             if verdict == "splat" or (sound and verdict != "pass"):
                 break
         return 0
 
 
 def look_for_leaks() -> None:
-    """kmemleak reports what it finds on the console; the young it leaves for later."""
+    """kmemleak reports to the console; it ignores objects younger than a few seconds."""
     if LEAKS.exists():
         Path("/dev/kmsg").write_text("init.py: looking for leaks, which takes half a minute")
         try:

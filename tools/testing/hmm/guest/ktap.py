@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""ktap.py - what tests say: (K)TAP of kselftests and of KUnit, counted
+"""ktap.py - count results in the (K)TAP output of kselftests and KUnit
 
-Only tests count, not the suites above them. A plan that is not kept, and a program
-that ends badly without a failure, are one failure each.
+Only tests are counted, not the suites that contain them. A plan that is not fulfilled
+counts as one failure, and so does a program that exits with an error but reports no
+failed test.
 """
 import re
 
-# What no run of a guest may leave in its log
+# None of this may appear in the log of a guest
 SPLAT = re.compile(
     r"Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|"
     r"rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|"

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# mutants.sh [-l] [NAME...] - put old faults back, one at a time: do the tests notice?
+# mutants.sh [-l] [NAME...] - reintroduce old faults, one at a time: do the tests notice?
 #
-# mutants/NAME.diff brings back a fault; "Row:" says which row of the contract. Its
-# "Test:" lines say which tests are to notice. A mutant is killed if one of them
-# fails, or if the kernel complains or dies under it, and the same test passes without
-# the mutant; else it survives. -l lists them, and the rows without.
+# mutants/NAME.diff reintroduces a fault. Its "Row:" line names the row of rows.md, and
+# its "Test:" lines name the tests that should notice. A mutant is killed if one of
+# them fails, or if the kernel complains or crashes, and the same test passes without
+# the mutant. Otherwise it survives. -l lists the mutants, and the rows without one.
 #
-# A mutated file is linked with the test driver, see own-copy.sh: so one boot is good
-# for many mutants. The tests without a mutant go the same way, after each mutant: to
-# see that they pass then, and that nothing suffers from the mutant before.
+# A mutated file is linked into the test driver, see own-copy.sh, so that one boot is
+# enough for many mutants. After each mutant, its tests are run in the same way without
+# it: they must pass, which also shows that the mutant has left no damage behind.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -31,7 +31,7 @@ list() {
 	cat "$dir/without"
 }
 
-# Makes a module of the file, patched or not; again only if something is new
+# Makes a module from the file, patched or not, if anything has changed
 make_module() { # NAME FILE [PATCH]
 	local to=$out/$1 new=$out/$1.new
 
@@ -40,7 +40,7 @@ make_module() { # NAME FILE [PATCH]
 	cp "$out/tree/$2" "$new/$2"
 	[ -z "${3:-}" ] ||
 		patch -s -F0 -p1 --no-backup-if-mismatch -d "$new" <"$3" ||
-		die "$1: does not apply: bring it up to date"
+		die "$1: does not apply; update it"
 	if [ "$to/test_hmm.ko" -nt "$build/check/vmlinux" ] && cmp -s "$new/$2" "$to/$2"; then
 		rm -rf "$new"
 		return
@@ -50,7 +50,7 @@ make_module() { # NAME FILE [PATCH]
 	"$here/mutants/own-copy.sh" "$to" "$2"
 }
 
-# The tree may change meanwhile
+# A copy, because the tree may change meanwhile
 take_files() { # NAME...
 	local name
 
@@ -71,7 +71,7 @@ mutate_all() { # NAME...
 	done
 	wait
 	for name; do
-		[ -f "$out/$name/test_hmm.ko" ] || die "$name: there is no such module; see above"
+		[ -f "$out/$name/test_hmm.ko" ] || die "$name: was not built; see above"
 	done
 }
 
@@ -101,8 +101,8 @@ try() { # NAME...
 	done | "$here/guest/guest.py" -l "$out/log" each check >"$out/verdicts"
 }
 
-# There is a verdict for each test of the list, in its order. A test that does not
-# pass anyway cannot tell.
+# The verdicts are in the order of the list. A test that fails without the mutant as
+# well proves nothing.
 report() { # NAME...
 	local name i n verdict how with without
 
@@ -135,7 +135,7 @@ if [ $# = 0 ]; then
 fi
 for name; do
 	[ -f "$dir/$name.diff" ] || die "$name: no such mutant; mutants.sh -l lists them"
-	[ -n "$(tests "$name")" ] || die "$name: names no test that is to notice"
+	[ -n "$(tests "$name")" ] || die "$name: has no Test: line"
 done
 if [ -n "$only_list" ]; then
 	list "$@"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # run.sh - from a bare Debian machine to RDMA over this hmm_range_fault()
-# run.sh job KERNEL - its last step on another kernel, and a count
+# run.sh job KERNEL - only the last step, on another kernel, and a count
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -48,11 +48,11 @@ if [ "${1:-}" = job ]; then
 fi
 step "Debian packages" "$here/base/packages.sh" run
 step "Linux $base_version" "$here/base/tree.sh" base
-# That may have settled for another Linux
+# tree.sh may have chosen another version
 . "$here/env.sh"
 step "this repository's files over it" "$here/base/tree.sh" tree
 step "a kernel for x86-64 (6 minutes on two processors, once)" \
 	"$here/base/kernel.sh" run
-step "the program that takes pages away" storm
+step "the program that makes pages go away" storm
 step "RDMA on demand in a guest (3 minutes)" main_job run "$@"
 echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."

@@ -1,19 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# series-check.sh [CHECK]... - is what series.sh makes fit to be sent?
+# series-check.sh [CHECK]... - can the series be sent?
 #
-#   repeat      made again, it is the same to the bit
-#   equal       the last patch leaves what stands here
-#   am          git am takes the mails on Linux as it comes
-#   quilt       and so does quilt
-#   checkpatch  no complaint but those justified in series/checkpatch
-#   steps       after each patch all that the series touches compiles on x86-64
+#   repeat      a second run produces the same output
+#   equal       the result of the last patch is what is in this repository
+#   am          git am applies the mails to plain Linux
+#   quilt       quilt does, too
+#   checkpatch  has no complaints but those justified in series/checkpatch
+#   steps       after each patch, everything that the series touches compiles on x86-64
 #
-# A step compiles objects, not a whole kernel: a kernel with all these drivers
-# takes an hour here.  The last step is the tree that all other tests run on.
-# No patch touches arch/; what other architectures say of the last step, make
-# arch shows.
+# steps compiles objects, not a kernel, because a kernel with all these drivers takes an
+# hour. All other tests run on the result of the last patch. No patch touches arch/;
+# make arch compiles the last one for other architectures.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -26,7 +25,7 @@ linux=("${git[@]}" --git-dir="$out/linux.git")
 
 made() { "${linux[@]}" rev-parse 'hmm^{tree}'; }
 
-# The tree that base becomes with the files in DIR, and without what is not there
+# The tree object of base with the files in DIR; paths that do not exist are removed
 tree_of() { # DIR PATH...
 	(
 		export GIT_DIR=$out/linux.git GIT_WORK_TREE=$1 GIT_INDEX_FILE=$tmp/index
@@ -49,10 +48,10 @@ check_repeat() {
 	"$here/series/series.sh" >/dev/null
 	[ "$before" = "$("${linux[@]}" rev-parse for-linus-hmm
 		cat "$out"/{patches,quilt/patches}/* "$out/pull-request" | sha256sum)" ] ||
-		die "made again, the series is another"
+		die "a second run produces another series"
 }
 
-# What the series removes, and the overlay leaves where nothing builds it
+# Files that the series removes; the overlay leaves them, but nothing builds them
 removed() { sed -ns '1,/^---$/d; s/^-//p' "$top"/series/*.msg; }
 
 check_equal() {
@@ -64,7 +63,7 @@ check_equal() {
 	same "the overlay" "$(tree_of "$stage" "${paths[@]}")"
 }
 
-# What any of the patches touches
+# All files that the patches touch
 touched() { "${linux[@]}" log --no-renames --name-only --format= base..hmm | sort -u; }
 
 check_am() {
@@ -92,8 +91,8 @@ check_quilt() {
 	same "what quilt makes" "$(tree_of "$dir" "${paths[@]}")"
 }
 
-# "PATCH TYPE  # why" in series/checkpatch allows complaints of that type in
-# patches so named, both as shell patterns
+# A line "PATCH TYPE" in series/checkpatch, both shell patterns, allows complaints of
+# this type in these patches
 allowed() { # PATCH TYPE
 	local name type
 
@@ -109,7 +108,7 @@ check_checkpatch() {
 
 	if grep -q '^Subject: \[UNSIGNED' "${mails[1]}"; then
 		signed=''
-		say "not signed off: to be done before it is sent"
+		say "not signed off; do that before you send it"
 	fi
 	while read -r name; do
 		n=$((n + 1))
@@ -135,7 +134,7 @@ configure() { # TREE OBJ
 	make -s -C "$1" O="$2" olddefconfig
 }
 
-# Makes TREE what a commit has, as cheaply as that goes
+# Brings TREE to a commit, changing as few files as possible
 go_to() { # TREE COMMIT
 	local path
 
@@ -146,8 +145,8 @@ go_to() { # TREE COMMIT
 	done < <("${linux[@]}" diff --no-renames --name-only "$2^" "$2")
 }
 
-# What a step may break: the files that it touches, or with a header any that the
-# series touches or that calls hmm_range_fault(); of those, what there is
+# What a step may break: the files that it touches. If it touches a header, all files
+# that the series touches or that call hmm_range_fault(), if they exist
 objects() { # TREE COMMIT
 	local path step
 
@@ -188,7 +187,7 @@ check_steps() {
 	rm -rf "$tree"
 }
 
-# Leaves out what this step does not build
+# Without objects that are not built at this step
 buildable() { # TREE OBJ
 	local hidden=(accel/amdxdna)
 

@@ -1,21 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# series.sh [list] - what this repository changes, as patches to read and pull
+# series.sh [list] - turn this repository into a patch series
 #
-#   build/series/linux.git    Linux as it comes, our patches, the tag
+#   build/series/linux.git    plain Linux, our patches, the tag
 #   build/series/patches/     git format-patch, with a cover letter
 #   build/series/pull-request the text of git request-pull (URL=where it will be)
 #   build/series/quilt/       the same patches with a quilt series file
 #
-# series/order names the patches.  Each has a message in series/NAME.msg, and
-# below its "---" line the paths of this repository that it carries ("dir/" for
-# all below); "-path" removes a file.  What no file of ours holds, because it is
-# there between two patches only, series/NAME.sh makes of what Linux has.
-# The same input makes the same output, bit for bit.  SIGNOFF="Name <mail>" signs
-# it off; without, git's user does.
+# series/order names the patches.  Each has a message in series/NAME.msg.  Below its
+# "---" line are the paths of this repository that it adds ("dir/" means everything
+# below); "-path" removes a file.  series/NAME.sh makes intermediate states that no
+# file in this repository has.  The same input produces the same output, bit for bit.
+# The series is signed off by SIGNOFF="Name <mail>", or else by git's user.
 #
-# With "list": only check that each path is carried once.
+# list only checks that each path is in exactly one patch.
 set -euo pipefail
 # shellcheck source=tools/testing/hmm/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -34,13 +33,13 @@ our_git=(env -u GIT_DIR -u GIT_INDEX_FILE -u GIT_WORK_TREE -u GIT_CONFIG_GLOBAL
 
 order() { sed 's/[[:space:]]*#.*//; /^$/d' "$series/order"; }
 
-# The paths below "---" of a message, directories spelled out
+# The paths below "---" of a message, with directories expanded
 carried() { # NAME
 	local path
 
 	while read -r path; do
 		case $path in
-		*/) grep "^$path" <<<"$overlay" || die "series/$1.msg: there is nothing in $path" ;;
+		*/) grep "^$path" <<<"$overlay" || die "series/$1.msg: $path is empty" ;;
 		*) echo "$path" ;;
 		esac
 	done < <(sed '1,/^---$/d' "$series/$1.msg")
@@ -56,11 +55,11 @@ check_lists() {
 	wrong=$(comm -3 <(uniq -u <<<"$all") <(cat <<<"$overlay") | sed 's/^\t*/  /')
 	[ -z "$wrong" ] || {
 		echo "$wrong" >&2
-		die "these are carried by no patch, by two, or are not there: see series/*.msg"
+		die "these paths are in no patch, in two patches, or do not exist: see series/*.msg"
 	}
 }
 
-# Linux as it comes, as a commit; made anew only if base was
+# Plain Linux as a commit; only if base has changed
 make_base() {
 	local stamp
 
@@ -69,7 +68,7 @@ make_base() {
 	say "importing Linux into git (2 minutes)"
 	rm -rf "$GIT_DIR" "$GIT_INDEX_FILE"
 	env -u GIT_WORK_TREE git init -q --bare --initial-branch=hmm
-	# All of it is "big", which goes straight into one pack
+	# Treat all files as big: those go straight into a pack
 	git -c core.bigFileThreshold=1 -c core.compression=1 --work-tree="$build/base" \
 		add -A -f . 2>/dev/null || die "cannot import Linux into git; is there room in $out (0.5 GB)?"
 	commit 0 "Linux $version"
@@ -77,7 +76,7 @@ make_base() {
 	echo "$stamp" >"$out/base.stamp"
 }
 
-# Commits the index on top of hmm
+# Commits the index to branch hmm
 commit() { # NUMBER MESSAGE [PARENT]
 	local id date
 
@@ -87,7 +86,7 @@ commit() { # NUMBER MESSAGE [PARENT]
 	git update-ref refs/heads/hmm "$id"
 }
 
-# A file that is to be changed, as it is now
+# Checks out a file that is going to be changed
 fetch() { # PATH
 	[ -e "$GIT_WORK_TREE/$1" ] || {
 		mkdir -p "$GIT_WORK_TREE/$(dirname "$1")"
@@ -100,7 +99,7 @@ scripted() { # NAME
 	[ ! -e "$series/$1.sh" ] || sed -n 's/^# files: //p' "$series/$1.sh" | tr ' ' '\n'
 }
 
-# Puts what a patch carries into the work tree, which holds changed files only
+# Puts the files of a patch into the work tree, which has changed files only
 carry() { # NAME
 	local path file
 
@@ -116,7 +115,7 @@ carry() { # NAME
 			file=$(sed -E 's/(\.[0-9]+-[^/]*)?\.patch$//' <<<"$path")
 			fetch "$file"
 			patch -s -F1 --no-backup-if-mismatch -r - "$GIT_WORK_TREE/$file" "$top/$path" ||
-				die "$path does not apply at $1: is it in the right place in series/order?"
+				die "$path does not apply in $1: is the order in series/order right?"
 			;;
 		*)
 			mkdir -p "$GIT_WORK_TREE/$(dirname "$path")"
@@ -141,7 +140,7 @@ make_commits() {
 			carried "$name" | sed -n 's/^-//p'
 			scripted "$name")
 		git update-index --add --remove --stdin <<<"$paths"
-		[ "$before" != "$(git write-tree)" ] || die "series/$name.msg: carries nothing that changes anything"
+		[ "$before" != "$(git write-tree)" ] || die "series/$name.msg: changes nothing"
 		commit $n "$(message "$name")" hmm
 	done
 }
@@ -151,8 +150,8 @@ message() { # NAME
 	[ -z "$signed" ] || printf '\n%s\n' "Signed-off-by: $GIT_AUTHOR_NAME <$GIT_AUTHOR_EMAIL>"
 }
 
-# Who signs off is who SIGNOFF names, or else git's user; nobody is made up: without
-# either the patches are by who made the last commit here, and unsigned
+# SIGNOFF or git's user signs off. Without either, the series is not signed off, and its
+# author is that of the last commit here
 identity() {
 	local who=${SIGNOFF:-}
 
@@ -174,12 +173,12 @@ format() { # DIR [OPTION]...
 
 	shift
 	rm -rf "$dir"
-	# As what it is, an unsigned series shows in each subject
+	# Each subject shows that the series is not signed off
 	[ -n "$signed" ] || set -- --subject-prefix='UNSIGNED PATCH' "$@"
 	git format-patch -q --signature=hmm --stat=72 -o "$dir" "$@" base..hmm
 }
 
-# The cover letter is also what the tag says
+# The cover letter is also the message of the tag
 make_outputs() {
 	local n
 
@@ -187,7 +186,7 @@ make_outputs() {
 	export GIT_COMMITTER_DATE="$((start + 60 * (n + 1))) +0000"
 	git config branch.hmm.description "$(cat "$series/cover-letter")"
 	git tag -f -a -F "$series/cover-letter" $tag hmm >/dev/null
-	# format-patch wants to be on the branch that the cover letter describes
+	# format-patch takes the cover letter from the current branch
 	git symbolic-ref HEAD refs/heads/hmm
 	format "$out/patches" -M --cover-letter --cover-from-description=subject
 	format "$out/quilt/patches" --no-renames -N
@@ -199,7 +198,7 @@ make_outputs() {
 
 overlay=$("$here/base/overlay.sh" -l | sort)
 check_lists
-[ "${1:-}" != list ] || { say "$(order | wc -l) patches carry each path once"; exit 0; }
+[ "${1:-}" != list ] || { say "$(order | wc -l) patches, each path is in one"; exit 0; }
 "$here/base/tree.sh" base
 mkdir -p "$out"
 exec 9>"$out/lock"
@@ -212,4 +211,4 @@ make_commits
 make_outputs
 say "$(git rev-parse --short=12 $tag^{}): patches/, quilt/, pull-request and linux.git in build/series"
 [ -n "$signed" ] ||
-	say "not signed off, and so not to be sent: make series SIGNOFF=\"Name <mail>\", or give git a user.name and user.email"
+	say "not signed off, so do not send it: make series SIGNOFF=\"Name <mail>\", or give git a user.name and user.email"
