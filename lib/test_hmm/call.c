@@ -33,7 +33,9 @@ static void range_clear_sticky(struct range_watch *watch, unsigned long start,
 			continue;
 		set_mask_bits(&range->hmm_pfns[i], HMM_PFN_DMA_MAPPED,
 			      HMM_PFN_P2PDMA);
-		__set_bit(i, watch->cleared);
+		/* The call has set again what was cleared before */
+		if (__test_and_set_bit(i, watch->cleared))
+			watch->set_again++;
 	}
 }
 
@@ -194,6 +196,7 @@ static void range_count_lost(const struct range_watch *watch,
 {
 	unsigned long i;
 
+	call->lost = watch->set_again;
 	for_each_set_bit(i, watch->cleared, nr) {
 		call->cleared++;
 		if ((watch->range->hmm_pfns[i] & (HMM_PFN_DMA_MAPPED |

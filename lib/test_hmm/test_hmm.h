@@ -110,6 +110,7 @@ bool range_owner(s32 number, void **owner);
  * @range: the call's range, or NULL
  * @cleared: entries in which the notifier replaced HMM_PFN_DMA_MAPPED by
  *	HMM_PFN_P2PDMA, by index; NULL to leave them alone
+ * @set_again: how many of these had the bit once more when they were cleared
  * @invalidations: how often the notifier was called
  */
 struct range_watch {
@@ -118,6 +119,7 @@ struct range_watch {
 	struct range_file *rf;
 	struct hmm_range *range;
 	unsigned long *cleared;
+	unsigned int set_again;
 	unsigned int invalidations;
 };
 
