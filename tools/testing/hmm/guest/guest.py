@@ -69,7 +69,7 @@ class Guest:
 def selftest_guest(devices: bool = True, **options: Any) -> Guest:
     qemu = ("-device intel-iommu -device edu "
             "-object memory-backend-ram,id=bar,size=4M,share=on -device ivshmem-plain,memdev=bar")
-    return Guest("5G", args=f"numa=fake=2 numa_balancing=disable memmap=512M${COHERENT[0]:#x} "
+    return Guest("6G", args=f"numa=fake=2 numa_balancing=disable memmap=512M${COHERENT[0]:#x} "
                  "secretmem.enable=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=64",
                  qemu=qemu.split() if devices else [], **options)
 
