@@ -465,6 +465,26 @@ TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_ADD, &lacks));
 }
 
+/* Device memory cannot be split later on, by a shrinker */
+TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
+{
+	const char *deferred = "/sys/kernel/mm/transparent_hugepage/"
+			       "hugepages-2048kB/stats/split_deferred";
+	long before;
+	char *p;
+
+	NEED(hmm.dev[COHERENT_A].nr, "needs coherent memory");
+	NEED_THP();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	ASSERT_EQ(HUGE_NR, to_device(COHERENT_A, p, HUGE_NR, true));
+	before = number_of(deferred, "");
+	NEED(before >= 0, "needs counters of huge pages");
+	ASSERT_EQ(0, munmap(p + HUGE / 2, HUGE / 2));
+	EXPECT_EQ(before, number_of(deferred, ""));
+	EXPECT_TRUE(filled(p, HUGE / 2));
+}
+
 /* Others' processors */
 
 static bool on_cpu(int cpu)
