@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a device writes through a writable answer is not lost, although the device
- * marks no page dirty: memory that the CPU has not written to since it was read in,
- * freed lazily, migrated or written back. Row S30 and promise 12.
+ * What a device writes through a writable answer is not lost, although the device does
+ * not mark pages dirty: for memory that has been read in, freed lazily, migrated or
+ * written back, and not been written to by the CPU since. Row S30 and promise 12.
  */
 #define _GNU_SOURCE
 #include <sys/mount.h>
@@ -10,13 +10,13 @@
 
 #include "test.h"
 
-/* Pages, unless huge */
+/* Number of pages, unless huge */
 #define NR	16
 
-/* What the device writes to each page, unlike what fill() has put there */
+/* What the device writes to each page, unlike fill() */
 #define WRITTEN(i)	(0xd1f7000000000000ULL + (i))
 
-/* What memory of a test is: where, how much, or why there is none */
+/* Memory of a test: where, how much, or why there is none */
 struct memory {
 	char *p;
 	unsigned long nr;
@@ -28,7 +28,7 @@ static struct memory none(const char *why)
 	return (struct memory) { .skip = why };
 }
 
-/* Reclaims what it can of it; a page that is in use now is tried again */
+/* Reclaims as much as possible; retries, as pages may be in use at the moment */
 static void page_out(struct memory m)
 {
 	int tries;
@@ -72,7 +72,7 @@ static struct memory made_lazily_freed(void)
 	return m;
 }
 
-/* The cache is clean for the CPU: filled by write(), or read back from swap */
+/* The page cache, clean: filled by write(), or read back from swap */
 static struct memory made_shmem(void)
 {
 	int fd = memfd_new(NR * PAGE, 0);
@@ -113,7 +113,7 @@ static struct memory made_shmem_huge(void)
 	close(fd);
 	madvise(p, HUGE, MADV_HUGEPAGE);
 	fill(p, HUGE);
-	/* Map it anew, by a read fault */
+	/* Map it again, by a read fault */
 	madvise(p, HUGE, MADV_DONTNEED);
 	read_pages(m.p, m.nr * PAGE);
 	return m;
@@ -135,7 +135,7 @@ static struct memory made_hugetlb(void)
 	return m;
 }
 
-/* To the device and home again, clean before */
+/* Clean, then migrated to the device and back */
 static struct memory migrated(struct memory m)
 {
 	if (m.skip)
@@ -203,7 +203,7 @@ FIXTURE_TEARDOWN(dirty)
 	hmm_close();
 }
 
-/* The device writes to what it may; how many of these pages do not have it later */
+/* The device writes wherever it may; the number of pages that lose that */
 static unsigned long lost(struct call *c, struct memory m, uint64_t ask,
 			  unsigned long *writable)
 {
@@ -231,7 +231,7 @@ TEST_F(dirty, written_when_asked_for)
 	EXPECT_EQ(self->m.nr, writable);
 }
 
-/* S30: A device that asks for reading and finds that it may write does not lose, either */
+/* S30: The same if the request was to read, and the answer is writable */
 TEST_F(dirty, written_when_found_writable)
 {
 	unsigned long writable;
@@ -239,7 +239,7 @@ TEST_F(dirty, written_when_found_writable)
 	EXPECT_EQ(0, lost(self->c, self->m, ASK_READ, &writable));
 }
 
-/* What the CPU has written is dirty: the device may write there without a fault */
+/* A page that the CPU has written to is dirty: the device may write without a fault */
 TEST_F(dirty, written_by_the_cpu_before)
 {
 	fill(self->m.p, self->m.nr * PAGE);
@@ -251,7 +251,7 @@ TEST_F(dirty, written_by_the_cpu_before)
 
 FIXTURE_HMM();
 
-/* S30: Own memory of the device, freed lazily before it got there, comes home */
+/* S30: Own device memory that was freed lazily before, and is migrated back */
 TEST_F(hmm, dirty_own_memory_comes_home)
 {
 	struct memory m = made_lazily_freed();
@@ -273,7 +273,7 @@ TEST_F(hmm, dirty_own_memory_comes_home)
 		EXPECT_EQ(WRITTEN(i), *(uint64_t *)(m.p + i * PAGE));
 }
 
-/* S30: A disk that is written back between two writes of the device, and then read anew */
+/* S30: A disk with writeback between two writes of the device, then read again */
 TEST_F(hmm, dirty_file_after_fsync)
 {
 	char dir[] = "/tmp/hmm.XXXXXX", path[64];
@@ -296,7 +296,7 @@ TEST_F(hmm, dirty_file_after_fsync)
 
 	EXPECT_EQ(0, lost(self->c, m, ASK_WRITE, &writable));
 	EXPECT_EQ(0, fsync(fd));
-	/* Clean now, and so not for the device to write to */
+	/* Clean now, so the device may not write */
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_READ));
 	EXPECT_EQ(0, call_count(self->c, 0, NR, WRITABLE));
 	for (i = 0; i < NR; i++)

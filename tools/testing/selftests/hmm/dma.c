@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * S18, S28, promise 4: hmm_dma_map_*() for devices of each way to get at memory,
- * with entries of a page and larger.  What the device reads at the addresses it
- * was given has to be what the CPU wrote there.
+ * S18, S28, promise 4: hmm_dma_map_*() for devices that reach memory in different
+ * ways, with entries of a page and larger.  At the addresses that it gets, the device
+ * must read what the CPU has written.
  */
 #define _GNU_SOURCE
 #include <glob.h>
@@ -10,7 +10,7 @@
 
 #define NONE_MAPPED	(~0ULL)
 
-/* A call of hmm_dma_*(), its arrays and the memory it is about */
+/* A call of hmm_dma_*(), its arrays and its memory */
 struct dma {
 	char *p;
 	uint64_t *addrs, *data, *entries;
@@ -36,7 +36,7 @@ static const char *lacking(uint32_t device)
 		"needs CONFIG_ARCH_HAS_DMA_OPS";
 }
 
-/* A call about the @pages at @p, in entries of @per pages; why not, or NULL */
+/* A call for @pages at @p, in entries of @per pages; why not, or NULL */
 static const char *dma_about(struct dma *d, uint32_t device, char *p,
 			     unsigned long pages, unsigned long per)
 {
@@ -120,7 +120,7 @@ FIXTURE_TEARDOWN(dma)
 	hmm_close();
 }
 
-/* The first page that the device reads wrongly, or how many there are */
+/* The first page with wrong contents for the device, or the number of pages */
 static unsigned long read_right(const struct dma *d)
 {
 	unsigned long i;
@@ -132,8 +132,8 @@ static unsigned long read_right(const struct dma *d)
 }
 
 /*
- * S18: Every entry leads to its own memory, all of it, and is mapped once. Behind an
- * IOMMU, entries lie one after the other.
+ * S18: Every entry leads to all of its own memory, and is mapped once. Behind an
+ * IOMMU, entries are contiguous.
  */
 TEST_F(dma, each_entry_leads_to_its_memory)
 {
@@ -155,7 +155,7 @@ TEST_F(dma, each_entry_leads_to_its_memory)
 		ASSERT_EQ(d->addrs[0] + i * d->per * PAGE, d->addrs[i]);
 }
 
-/* A call that begins with hmm_dma_map_range(), and gets to its end */
+/* A successful call that begins with hmm_dma_map_range() */
 #define MAP_AT_ONCE(d)							\
 	do {								\
 		int __ret;						\
@@ -166,7 +166,7 @@ TEST_F(dma, each_entry_leads_to_its_memory)
 		ASSERT_EQ(0, __ret);					\
 	} while (0)
 
-/* S18: The same when all are mapped by one call; mapping them again does nothing */
+/* S18: The same if one call maps all; mapping them again does nothing */
 TEST_F(dma, all_entries_at_once)
 {
 	struct dma *d = &self->d;
@@ -181,7 +181,7 @@ TEST_F(dma, all_entries_at_once)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
-/* S18: Those that are mapped already are left alone */
+/* S18: Entries that are mapped already are left alone */
 TEST_F(dma, the_rest_at_once)
 {
 	struct dma *d = &self->d;
@@ -196,7 +196,7 @@ TEST_F(dma, the_rest_at_once)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
-/* S28: Sticky bits of an entry say whether it is mapped: one a mapping */
+/* S28: The sticky bits of an entry say whether it is mapped */
 TEST_F(dma, sticky_bits_say_what_is_mapped)
 {
 	struct dma *d = &self->d;
@@ -209,8 +209,8 @@ TEST_F(dma, sticky_bits_say_what_is_mapped)
 }
 
 /*
- * S36: Pages of a huge one, in order but a page off: no device without an IOMMU can take
- * them for a large one of its own.
+ * S36: Pages of a huge page in order, but shifted by a page: without an IOMMU, a device
+ * cannot use them as one large entry.
  */
 TEST_F(dma, contiguous_but_not_aligned)
 {
@@ -235,7 +235,7 @@ TEST_F(dma, contiguous_but_not_aligned)
 	EXPECT_EQ(off.cmd.maps, off.cmd.unmaps);
 }
 
-/* Promise 7: more entries than there is memory for */
+/* Promise 7: more entries than memory for them */
 TEST_F(dma, no_memory_for_the_lists)
 {
 	struct dma *d = &self->d;
@@ -248,7 +248,7 @@ TEST_F(dma, no_memory_for_the_lists)
 	EXPECT_EQ(0, dma(&d->cmd));
 }
 
-/* Lets each allocation fail in turn; how many did, or 0 if something went wrong */
+/* Makes each allocation fail in turn; how many did, or 0 if something went wrong */
 static unsigned int fail_each(struct dma *d)
 {
 	unsigned int nth;
@@ -282,7 +282,7 @@ TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
 	EXPECT_EQ(d->cmd.nr, read_right(d));
 }
 
-/* Memory of a PCI device, and the ways that another may have to it */
+/* Memory of a PCI device, and how another device can reach it */
 FIXTURE(p2p)
 {
 	struct dma d;
@@ -312,7 +312,7 @@ WAY(none_iova, IOVA, ASK);
 
 #define P2P_PAGES	16
 
-/* That much of ivshmem's memory, or NULL */
+/* Maps that much of ivshmem's memory, or NULL */
 static char *map_p2p(void)
 {
 	char *p = MAP_FAILED;
@@ -353,7 +353,7 @@ FIXTURE_TEARDOWN(p2p)
 	hmm_close();
 }
 
-/* All of it is mapped in that way, or none if there is no way */
+/* All of it is mapped in that way, or nothing if there is none */
 #define EXPECT_P2P(d)							\
 	do {								\
 		uint64_t bits = hmm.dma_mapped | hmm.p2pdma | hmm.p2pdma_bus; \
@@ -377,7 +377,7 @@ FIXTURE_TEARDOWN(p2p)
 			EXPECT_EQ(0, (d)->cmd.maps);			\
 	} while (0)
 
-/* S18, promise 10: Reached as is fit, and said so by the sticky bits */
+/* S18, promise 10: Mapped in the right way, as the sticky bits say */
 TEST_F(p2p, one_by_one)
 {
 	struct dma *d = &self->d;
@@ -427,7 +427,7 @@ REFUSAL(second_sync_at_once, HMM_RANGE_ALL_AT_ONCE, 0, 2);
 
 #define HOLE	5
 
-/* All pages but one are there, so that all at once makes two runs */
+/* All pages but one are present, so mapping all at once makes two runs */
 FIXTURE_SETUP(iommu)
 {
 	struct dma *d = &self->d;
@@ -448,8 +448,8 @@ FIXTURE_TEARDOWN(iommu)
 }
 
 /*
- * S18, promise 7: What the IOMMU refuses is not mapped, its error is told, and nothing
- * is left behind. What all at once could not map can be mapped one by one.
+ * S18, promise 7: If the IOMMU refuses an entry, it is not mapped, the error is reported,
+ * and nothing is left behind. The entries can then be mapped one by one.
  */
 TEST_F(iommu, what_is_refused_is_not_mapped)
 {
@@ -473,11 +473,11 @@ TEST_F(iommu, what_is_refused_is_not_mapped)
 	EXPECT_EQ(d->nr - refused, d->cmd.unmapped);
 	EXPECT_EQ(0, d->cmd.twice);
 	EXPECT_EQ(0, d->cmd.sticky);
-	/* A link that failed is none to undo */
+	/* A failed link is not undone */
 	EXPECT_EQ(d->cmd.maps, d->cmd.unmaps + !!variant->fail_at);
 }
 
-/* Pages that are not there are left out, at once and one by one */
+/* Absent pages are left out, at once and one by one */
 TEST_F(dma, entries_that_are_not_valid)
 {
 	struct dma *d = &self->d;
@@ -500,7 +500,7 @@ TEST_F(dma, entries_that_are_not_valid)
 	}
 }
 
-/* S18: An entry that cannot be mapped is not; the others are */
+/* S18: An entry that cannot be mapped does not affect the others */
 TEST_F(hmm, one_mapping_fails)
 {
 	unsigned long i, wrong = 0;
@@ -522,7 +522,7 @@ TEST_F(hmm, one_mapping_fails)
 	EXPECT_EQ(0, d.cmd.sticky);
 	EXPECT_EQ(0, d.cmd.wrong);
 
-	/* The same at once: what comes before is mapped, and the error told */
+	/* All at once: entries before it are mapped, and the error is reported */
 	d.cmd.at_once = HMM_RANGE_ALL_AT_ONCE;
 	if (dma(&d.cmd) != -EOPNOTSUPP)
 		EXPECT_GT(0, d.cmd.ret_at_once);
@@ -543,7 +543,7 @@ static bool all_but_one(struct dma *d)
 	       !d->cmd.wrong && !d->cmd.sticky;
 }
 
-/* S18: An entry whose pages are not one piece of memory, or not of one kind */
+/* S18: An entry whose pages are not contiguous, or not of the same kind */
 TEST_F(hmm, entry_of_pieces_is_refused)
 {
 	struct dma d = { };
@@ -557,7 +557,7 @@ TEST_F(hmm, entry_of_pieces_is_refused)
 	EXPECT_TRUE(all_but_one(&d));
 	ASSERT_EQ(0, mprotect(page, PAGE, PROT_READ | PROT_WRITE));
 
-	/* Two pages change places */
+	/* Swap two pages */
 	d.cmd.default_flags = ASK_WRITE;
 	ASSERT_EQ(0, dma(&d.cmd));
 	EXPECT_EQ(d.nr, d.cmd.unmapped);
@@ -569,13 +569,13 @@ TEST_F(hmm, entry_of_pieces_is_refused)
 					  MREMAP_FIXED, page + 2 * PAGE));
 	EXPECT_TRUE(all_but_one(&d));
 
-	/* One is not there */
+	/* One is absent */
 	ASSERT_EQ(0, madvise(page, PAGE, MADV_DONTNEED));
 	d.cmd.default_flags = ASK_NOTHING;
 	EXPECT_TRUE(all_but_one(&d));
 }
 
-/* Memory that has to be synchronized is not for HMM */
+/* HMM does not support memory that has to be synchronized */
 TEST_F(hmm, device_that_needs_sync_is_refused)
 {
 	struct hmm_range_dma cmd = { .nr = 1, .device = HMM_RANGE_DMA_SYNC,
@@ -585,7 +585,7 @@ TEST_F(hmm, device_that_needs_sync_is_refused)
 	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
 }
 
-/* Nor is a device that gets at some of it by copies only */
+/* Nor a device that needs bounce buffers for some of it */
 TEST_F(hmm, device_that_needs_bounce_buffers_is_refused)
 {
 	struct hmm_range_dma cmd = { .nr = 1, .device = HMM_RANGE_DMA_NARROW,
@@ -596,7 +596,7 @@ TEST_F(hmm, device_that_needs_bounce_buffers_is_refused)
 	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
 }
 
-/* Promise 7: what hmm_dma_map_alloc() cannot make */
+/* Promise 7: what hmm_dma_map_alloc() refuses */
 TEST_F(hmm, ill_map_is_refused)
 {
 	const struct hmm_range_dma good = { .nr = 2, .device = HMM_RANGE_DMA_DIRECT,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promises 6 and 7, and what happens amid a call: errors and what the entries
- * hold after them, locks dropped, timeouts, migration under way, devices that
- * fail or go; and that no argument, however wrong, does harm.
+ * Promises 6 and 7, and events during a call: errors and the entries after them,
+ * dropped locks, timeouts, concurrent migration, devices that fail or disappear.  And
+ * invalid arguments, none of which may do any harm.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -14,7 +14,7 @@ FIXTURE_HMM();
 
 #define NR	8UL
 
-/* How often a page is faulted that does not come, at most */
+/* How often a page is faulted at most if the fault does not map it */
 #define MAX_TRIES	5
 
 static char *device_map(int prot)
@@ -22,7 +22,7 @@ static char *device_map(int prot)
 	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, NR * PAGE, prot, PAGE);
 }
 
-/* How many entries at the end hold what went in */
+/* The number of entries at the end that still contain the input */
 static unsigned long inputs_left(const struct call *c)
 {
 	unsigned long n = 0;
@@ -32,7 +32,7 @@ static unsigned long inputs_left(const struct call *c)
 	return n;
 }
 
-/* J15, J16: every entry carries something that the call could lose */
+/* J15, J16: every entry contains something that the call could lose */
 static void set_odd_inputs(struct call *c, uint64_t ask)
 {
 	unsigned long i;
@@ -43,7 +43,7 @@ static void set_odd_inputs(struct call *c, uint64_t ask)
 			  (i & 2 ? hmm.p2pdma : 0) | (i + 1);
 }
 
-/* J16, J17, J4: Memory that ends amid the range */
+/* J16, J17, J4: Memory that ends inside the range */
 TEST_F(hmm, no_vma_behind)
 {
 	char *p = map_anon(HUGE, false);
@@ -85,7 +85,7 @@ TEST_F(hmm, eperm_amid_the_range)
 	ASSERT_ANSWERED(self->c, call_run(self->c));
 }
 
-/* J16: Each way in which a fault handler fails, locked and not */
+/* J16: Each error of a fault handler, in both calls */
 TEST_F(hmm, faults_that_fail)
 {
 	static const struct { uint32_t what; int ret; } ways[] = {
@@ -113,7 +113,7 @@ TEST_F(hmm, faults_that_fail)
 }
 
 /* J15: the fault of page 4 unmaps page 5, which the notifier watches */
-/* J15: The fifth fault calls the notifier: the others are served, but not answered */
+/* J15: The fifth fault calls the notifier: the other pages are faulted, not answered */
 TEST_F(hmm, locked_call_says_ebusy_once)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -138,12 +138,12 @@ TEST_F(hmm, sequence_over_before_the_call)
 	ASSERT_FAILED(EBUSY, self->c, call_run(self->c));
 	EXPECT_TRUE(call_untouched(self->c));
 	EXPECT_EQ(0, self->c->raw.faults);
-	/* The unlocked call begins a sequence of its own */
+	/* The unlocked call gets its own sequence number */
 	self->c->raw.flags = HMM_RANGE_UNLOCKED;
 	ASSERT_ANSWERED(self->c, call_run(self->c));
 }
 
-/* The unlocked call does again what an invalidation spoiled */
+/* The unlocked call starts over after an invalidation */
 TEST_F(hmm, unlocked_call_starts_over)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -158,7 +158,7 @@ TEST_F(hmm, unlocked_call_starts_over)
 	EXPECT_EQ(NR + 1, faults_served(PRIVATE_A));
 }
 
-/* Promise 7: the timeout ends retries that will not end */
+/* Promise 7: the timeout ends retries that would not end */
 TEST_F(hmm, timeout_ends_retries)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -190,7 +190,7 @@ static void check_never_comes(struct __test_metadata *_metadata, struct call *c,
 	EXPECT_GE(10000000000, c->raw.ns);
 }
 
-/* A page that is taken away as soon as it comes: neither call waits for it for ever */
+/* A page that disappears as soon as it is mapped: neither call waits for ever */
 TEST_F(hmm, timeout_of_a_page_that_never_comes)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -200,7 +200,7 @@ TEST_F(hmm, timeout_of_a_page_that_never_comes)
 	check_never_comes(_metadata, self->c, HMM_RANGE_ACT_TAKE);
 }
 
-/* Faults that succeed and map nothing, as those of drivers that cannot just now */
+/* Faults that succeed without mapping anything, as some drivers' do */
 TEST_F(hmm, timeout_of_faults_that_map_nothing)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -247,7 +247,7 @@ static void *stop_unmapping(void *arg)
 	return NULL;
 }
 
-/* A timeout of 0 is none */
+/* A timeout of 0 means none */
 TEST_F(hmm, timeout_of_zero)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -264,7 +264,7 @@ TEST_F(hmm, timeout_of_zero)
 	pthread_join(thread, NULL);
 }
 
-/* C2: A fault handler never gets to drop the lock of the locked call */
+/* C2: A fault handler is never allowed to drop the lock in the locked call */
 TEST_F(hmm, locked_call_keeps_the_lock)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -276,7 +276,7 @@ TEST_F(hmm, locked_call_keeps_the_lock)
 	EXPECT_EQ(NR, faults_served(PRIVATE_A));
 }
 
-/* Migration under way */
+/* Concurrent migration */
 
 struct mover {
 	char *p;
@@ -295,7 +295,7 @@ static void *move(void *arg)
 
 static volatile bool asking;
 
-/* Made beforehand: while the mover holds mmap_lock, there are no new threads */
+/* Created early: no thread can be created while mmap_lock is held */
 static void *go_on_later(void *arg)
 {
 	while (!asking)
@@ -306,7 +306,7 @@ static void *go_on_later(void *arg)
 	return NULL;
 }
 
-/* J3: while it lasts, its pages answer 0; who asks for them waits */
+/* J3: meanwhile the pages are answered as 0, and a request for them waits */
 static void migration_under_way(struct __test_metadata *_metadata,
 				struct call *c, struct mover *m)
 {
@@ -356,7 +356,7 @@ TEST_F(hmm, migration_under_way_pmd)
 	migration_under_way(_metadata, self->c, &m);
 }
 
-/* Devices that fail and go */
+/* Devices that fail or disappear */
 
 /* C9 */
 TEST_F(hmm, no_memory_to_come_home_to)
@@ -376,7 +376,7 @@ TEST_F(hmm, no_memory_to_come_home_to)
 	EXPECT_TRUE(call_filled(self->c));
 }
 
-/* C9: A huge page that comes home in small ones */
+/* C9: A huge page that is migrated to small ones */
 TEST_F(hmm, no_huge_page_to_come_home_to)
 {
 	char *p = map_anon(HUGE, true);
@@ -389,14 +389,14 @@ TEST_F(hmm, no_huge_page_to_come_home_to)
 	self->c = call_new(p, HUGE_NR);
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_FAIL, &fail));
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_READ;
-	/* Each page that comes home calls the notifier, so each is a retry */
+	/* Each migrated page calls the notifier, so each is a retry */
 	self->c->raw.timeout_ms = 20000;
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 	EXPECT_TRUE(call_filled(self->c));
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
-/* J9: Nothing in an answer keeps a device from being taken away */
+/* J9: An answer does not keep a device from being removed */
 TEST_F(hmm, device_removed_while_answered)
 {
 	char *p = map_anon(HUGE, false);
@@ -417,7 +417,7 @@ TEST_F(hmm, device_removed_while_answered)
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
 }
 
-/* Two threads of one processor, and what another does once the first is preempted */
+/* Two threads on one processor, and what happens once the first is preempted */
 struct preempted {
 	struct call *c;
 	int ret;
@@ -443,7 +443,7 @@ static void *call_on_cpu(void *arg)
 	return NULL;
 }
 
-/* Keeps the processor from the call until the device is gone */
+/* Occupies the processor until the device is gone */
 static void *preempt_call(void *arg)
 {
 	const struct sched_param urgent = { .sched_priority = 1 };
@@ -462,8 +462,8 @@ static void *preempt_call(void *arg)
 }
 
 /*
- * S21, promise 8: A call has read a huge device entry, and is preempted. Before it goes
- * on the device is gone, unless RCU was to keep both.
+ * S21, promise 8: A call is preempted after it has read a huge device entry. The device
+ * is removed before it continues, unless RCU prevents that.
  */
 TEST_F_TIMEOUT(hmm, device_removed_before_the_look, 60)
 {
@@ -517,8 +517,8 @@ static void *come_and_go(void *arg)
 }
 
 /*
- * S21, promise 8: Calls look at huge device entries while the device is taken away and
- * given back; KASAN tells of what is looked at too late.
+ * S21, promise 8: Calls evaluate huge device entries while the device is removed and
+ * added again. KASAN detects a use after free.
  */
 TEST_F(hmm, device_removed_amid_calls)
 {
@@ -545,7 +545,7 @@ TEST_F(hmm, device_removed_amid_calls)
 	EXPECT_TRUE(filled(r.p, HUGE));
 }
 
-/* Ranges: over borders of VMAs, of page tables, and long ones */
+/* Ranges: across VMAs, across page tables, and long ones */
 
 TEST_F(hmm, range_over_many_vmas)
 {
@@ -569,7 +569,7 @@ TEST_F(hmm, range_over_many_vmas)
 	EXPECT_TRUE(!thp_here() || huge >= HUGE_NR - 1) TH_LOG("%lu", huge);
 }
 
-/* Around an address where a PUD, and so a PMD, ends */
+/* Around the end of a PUD, which is also the end of a PMD */
 TEST_F(hmm, range_over_a_pud_border)
 {
 	unsigned long pud = PAGE << hmm.pud_order, at;
@@ -591,7 +591,7 @@ TEST_F(hmm, range_over_a_pud_border)
 	self->c->raw.pfn_flags_mask = ASK_WRITE;
 	ASSERT_ANSWERED(self->c, call_run(self->c));
 	EXPECT_EQ(2, self->c->raw.faults);
-	/* To copy the zero page is to unmap it, which ends a locked call */
+	/* Replacing the zero page unmaps it, which ends a locked call */
 	self->c->raw.flags = HMM_RANGE_UNLOCKED;
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 	EXPECT_EQ(self->c->nr, call_count(self->c, 0, self->c->nr, WRITABLE));
@@ -611,7 +611,7 @@ TEST_F(hmm, range_of_256_mib)
 	EXPECT_TRUE(call_filled(self->c));
 }
 
-/* J14: Every alignment that a range can have with the huge page it begins in */
+/* J14: Every offset of the range in the huge page that it begins in */
 TEST_F(hmm, every_beginning_in_a_huge_page)
 {
 	char *p = map_anon(2 * HUGE, true);
@@ -629,7 +629,7 @@ TEST_F(hmm, every_beginning_in_a_huge_page)
 	}
 }
 
-/* Folios of every order, from each of their first pages on and to their last */
+/* Folios of every order, from each of their pages to the last */
 TEST_F_TIMEOUT(hmm, range_in_folios_of_every_order, 120)
 {
 	unsigned int order, found = 0;
@@ -644,7 +644,7 @@ TEST_F_TIMEOUT(hmm, range_in_folios_of_every_order, 120)
 		if (!write_file(knob, "always"))
 			continue;
 		p = map_anon(HUGE, true);
-		/* No room for a huge page of the PMD */
+		/* Too small for a huge page */
 		munmap(p + HUGE - PAGE, PAGE);
 		fill(p, HUGE - PAGE);
 		write_file(knob, "never");
@@ -665,7 +665,7 @@ TEST_F_TIMEOUT(hmm, range_in_folios_of_every_order, 120)
 	NEED(found, "needs folios of other orders");
 }
 
-/* Promise 10: sticky bits in, sticky bits out, whatever is answered */
+/* Promise 10: sticky bits are preserved, whatever the answer is */
 TEST_F(hmm, sticky_bits_are_kept)
 {
 	char *p = map_anon(HUGE, false);
@@ -687,7 +687,7 @@ TEST_F(hmm, sticky_bits_are_kept)
 	ASSERT_ANSWERED(self->c, call_run(self->c));
 }
 
-/* One call of which the @nth allocation fails: did it, and did the call say so? */
+/* A call in which allocation @nth fails: did it, and did the call report it? */
 static bool fail_call(struct __test_metadata *_metadata, FIXTURE_DATA(hmm) *self,
 		      unsigned int nth, uint32_t flags, unsigned int *failed)
 {
@@ -701,7 +701,7 @@ static bool fail_call(struct __test_metadata *_metadata, FIXTURE_DATA(hmm) *self
 	memcpy(self->c->in, self->c->e, NR * sizeof(*self->c->e));
 	fail_allocation(nth);
 	if (ioctl(hmm_fd[0], HMM_RANGE_CALL, &self->c->raw)) {
-		/* Before it came to the call */
+		/* It failed before the call */
 		EXPECT_EQ(ENOMEM, errno);
 	} else {
 		EXPECT_TRUE(!self->c->raw.ret || self->c->raw.ret == -ENOMEM)
@@ -717,7 +717,7 @@ static bool fail_call(struct __test_metadata *_metadata, FIXTURE_DATA(hmm) *self
 	return did;
 }
 
-/* J16: Promises 6, 7: whichever allocation fails, the call says so and loses nothing */
+/* J16: Promises 6, 7: whichever allocation fails, it is reported and nothing is lost */
 TEST_F_TIMEOUT(hmm, every_allocation_fails_in_turn, 240)
 {
 	static const uint32_t kinds[] = { 0, HMM_RANGE_UNLOCKED };
@@ -734,7 +734,7 @@ TEST_F_TIMEOUT(hmm, every_allocation_fails_in_turn, 240)
 	}
 }
 
-/* No wrong argument does harm */
+/* Invalid arguments */
 
 static int refused(struct hmm_range_call *raw)
 {
@@ -785,7 +785,7 @@ TEST_F(hmm, ill_arguments_are_refused)
 	EXPECT_GT(0, refused(&raw));
 	EXPECT_EQ(-1, ioctl(hmm_fd[0], HMM_RANGE_CALL, NULL));
 	EXPECT_EQ(-1, ioctl(hmm_fd[0], _IO('h', 0x7f), NULL));
-	/* And after all that, it works */
+	/* Afterwards, valid calls still work */
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 }
 
@@ -823,7 +823,7 @@ TEST_F(hmm, ill_migrations_are_refused)
 	EXPECT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_MIGRATE, &bad));
 }
 
-/* G2, J17: Addresses that are nobody's: an error, or answered so */
+/* G2, J17: Addresses without a VMA: an error, or HMM_PFN_ERROR */
 TEST_F(hmm, addresses_of_the_kernel)
 {
 	const uint64_t at[] = { 0, 1ULL << 46, 1ULL << 47, 0xffff888000000000ULL,
@@ -857,7 +857,7 @@ TEST_F(hmm, for_the_super_user_alone)
 	EXPECT_EQ(0, status);
 }
 
-/* G2: The mm of someone who is gone has no ranges */
+/* G2: Calls on the mm of a process that has exited */
 TEST_F(hmm, mm_that_is_gone)
 {
 	int status, fd[2];
@@ -873,7 +873,7 @@ TEST_F(hmm, mm_that_is_gone)
 	if (!pid) {
 		char byte;
 
-		/* Lives on with the file that the test opened */
+		/* Remains, with the file that the test has opened */
 		close(fd[1]);
 		if (read(fd[0], &byte, 1) < 0)
 			_exit(2);

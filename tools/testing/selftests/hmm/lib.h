@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Calls of hmm_range_fault() through lib/test_hmm, and one check of what
- * it promises that goes over every answer of every call.
+ * Calls of hmm_range_fault() through lib/test_hmm, and a check of its promises for
+ * every answer of every call.
  */
 #ifndef _SELFTESTS_HMM_LIB_H
 #define _SELFTESTS_HMM_LIB_H
@@ -15,16 +15,16 @@
 /* The devices, which are owners */
 enum { PRIVATE_A, PRIVATE_B, COHERENT_A, COHERENT_B, NOBODY = HMM_RANGE_NOBODY };
 
-/* Open files of the devices, and what HMM_RANGE_INFO says */
+/* Open files of the devices, and the result of HMM_RANGE_INFO */
 extern int hmm_fd[HMM_RANGE_DEVICES];
 extern struct hmm_range_info hmm;
 
-/* What may be asked of a page; the bits are those of the kernel that runs */
+/* Requests for a page; the bits are those of the running kernel */
 #define ASK_NOTHING	0ULL
 #define ASK_READ	hmm.valid
 #define ASK_WRITE	(hmm.valid | hmm.write)
 
-/* What may be answered, besides pfn and order */
+/* Answers, without pfn and order */
 #define NONE		0ULL
 #define READABLE	hmm.valid
 #define WRITABLE	(hmm.valid | hmm.write)
@@ -35,13 +35,13 @@ extern struct hmm_range_info hmm;
 #define HUGE_NR		(1UL << hmm.pmd_order)
 
 /**
- * struct call - a call, its arrays and what went in
- * @raw: as handed to the driver and back
+ * struct call - a call, its arrays and its input
+ * @raw: argument of the ioctl
  * @nr: pages from @raw.start to @raw.end
- * @e: the entries: set what is asked of each page, see what is answered
- * @in: the entries as they went in
+ * @e: the entries: requests in, answers out
+ * @in: copy of the entries before the call
  * @data: first bytes of each page
- * @why: what call_check() found wrong
+ * @why: what call_check() has found
  */
 struct call {
 	struct hmm_range_call raw;
@@ -52,54 +52,54 @@ struct call {
 	char why[160];
 };
 
-/* Opens the devices; why not, or NULL */
+/* Opens the devices; NULL, or why that failed */
 const char *hmm_open(void);
 void hmm_close(void);
 
 /*
- * A call for @nr pages from @addr on: by nobody, for nothing, locked.  Requests
- * of single pages count.  Never NULL.
+ * A locked call for @nr pages at @addr, without an owner or requests.  Requests in
+ * entries count.  Never NULL.
  */
 struct call *call_new(const void *addr, unsigned long nr);
 void call_free(struct call *c);
 
-/* Makes the call: what hmm_range_fault() returned; aborts if the driver refused */
+/* Makes the call, and returns what hmm_range_fault() did; aborts if the ioctl fails */
 int call_run(struct call *c);
-/* The same with @ask of every page, whatever is in the entries */
+/* The same with request @ask for every page, regardless of the entries */
 int call_ask(struct call *c, uint64_t ask);
 
 /*
- * Whether the last call kept every promise: its answers are what answers may be,
- * fit what was asked, and say the truth about pages that /proc/self/pagemap
- * knows; after an error, inputs follow answers.  @c->why says what is wrong.
+ * Did the last call keep every promise?  Its answers are valid, satisfy the requests,
+ * and agree with /proc/self/pagemap; after an error, answers are followed by inputs.
+ * If not, @c->why says what is wrong.
  */
 bool call_check(struct call *c);
-/* Whether the last call left the entries as they were */
+/* Did the last call leave the entries unchanged? */
 bool call_untouched(const struct call *c);
 
 /* Parts of an answer */
 uint64_t answer_kind(uint64_t e);
 uint64_t answer_pfn(uint64_t e);
 unsigned int answer_order(uint64_t e);
-/* How many of the answers from @from on are of that kind */
+/* The number of answers of this kind, starting at @from */
 unsigned long call_count(const struct call *c, unsigned long from,
 			 unsigned long nr, uint64_t kind);
-/* Which device's memory that is, or NOBODY */
+/* The device whose memory it is, or NOBODY */
 int pfn_dev(uint64_t pfn);
 
-/* Zero-filled anonymous memory, aligned to a huge page, of small pages or huge */
+/* Anonymous memory, aligned to a huge page, with small or huge pages */
 void *map_anon(unsigned long size, bool huge);
-/* Memory of a device, see HMM_RANGE_MAP_*, aligned like @align */
+/* Maps a device, see HMM_RANGE_MAP_*, aligned to @align */
 void *map_dev(int dev, unsigned int kind, unsigned long size, int prot,
 	      unsigned long align);
-/* A memfd of that size, filled; -1 if there is none */
+/* A filled memfd; -1 if that fails */
 int memfd_new(unsigned long size, unsigned int flags);
 /* Reads from each page */
 void read_pages(const void *p, unsigned long size);
-/* Writes to each page its own address; whether each has it */
+/* Writes its own address to each page; filled() checks that */
 void fill(void *p, unsigned long size);
 bool filled(const void *p, unsigned long size);
-/* The same seen by the device in the last call with HMM_RANGE_READ */
+/* The same for what the device has read in the last call with HMM_RANGE_READ */
 bool call_filled(const struct call *c);
 
 /* include/linux/migrate.h */
@@ -118,7 +118,7 @@ bool call_filled(const struct call *c);
 #define PM_UFFD_WP	(1ULL << 57)
 #define PM_PFN		((1ULL << 55) - 1)
 uint64_t pagemap(const void *addr);
-/* To be freed; NULL if it cannot be read */
+/* The caller frees it; NULL if it cannot be read */
 uint64_t *pagemap_read(uint64_t start, unsigned long nr);
 unsigned long pages_with(const void *addr, unsigned long nr, uint64_t any);
 /* A number in a file of /proc or /sys; -1 if there is none */
@@ -128,13 +128,13 @@ bool write_file(const char *path, const char *what);
 bool swap_on(void);
 
 /*
- * Lets the @nth allocation from now on in this thread fail, 0 for none; false if
- * the kernel cannot.  Whether that has happened since.
+ * Makes allocation number @nth of this thread fail, 0 for none; false if the kernel does
+ * not support that.  allocation_failed() tells if it has happened.
  */
 bool fail_allocation(unsigned int nth);
 bool allocation_failed(void);
 
-/* Migrates to @dev all that @select says; how many pages went, or -errno */
+/* Migrates to or from a device; the number of pages that moved, or -errno */
 long to_device(int dev, const void *addr, unsigned long nr, bool compound);
 long to_system(int owner, const void *addr, unsigned long nr, bool compound);
 int act(int dev, uint32_t what, uint32_t nth, uint32_t arg);

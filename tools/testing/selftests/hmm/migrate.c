@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What migrate_vma_setup(), _pages() and _finalize() do on the way: how often the
- * TLB is flushed and for what, what becomes of pages that cannot move, and
- * whether anything is lost.
+ * Details of migrate_vma_setup(), _pages() and _finalize(): when and for what the TLB
+ * is flushed, what happens to pages that cannot be migrated, and whether any data is
+ * lost.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -14,12 +14,12 @@
 
 #define TRACING		"/sys/kernel/tracing/"
 #define INSTANCE	TRACING "instances/hmm/"
-/* A line of it is not longer */
+/* Maximum length of a line of the trace */
 #define LINE		256
 
 FIXTURE_HMM();
 
-/* Migrations with everything that can be said about them */
+/* Migrations with all parameters */
 
 static int move(int dev, int owner, uint32_t to, uint64_t select, const void *addr,
 		unsigned long nr, const uint8_t *want, uint64_t *src)
@@ -37,13 +37,13 @@ static int move(int dev, int owner, uint32_t to, uint64_t select, const void *ad
 	return ioctl(hmm_fd[dev], HMM_RANGE_MIGRATE, &cmd) ? -errno : 0;
 }
 
-/* Which of the pages a device has */
+/* The number of pages that are in a device */
 static unsigned long with_device(const void *p, unsigned long nr)
 {
 	return nr - pages_with(p, nr, PM_PRESENT);
 }
 
-/* What the kernel calls meanwhile, in this thread, by kprobes and tracepoints */
+/* Events in this thread, from kprobes and tracepoints */
 
 static bool probe_add(const char *what)
 {
@@ -55,7 +55,7 @@ static bool probe_add(const char *what)
 	return added;
 }
 
-/* What was seen before is forgotten when the file is truncated, not written */
+/* Truncating the file clears the trace */
 static bool watch_clear(void)
 {
 	int fd = open(INSTANCE "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
@@ -65,7 +65,7 @@ static bool watch_clear(void)
 	return fd >= 0;
 }
 
-/* Whether the event can be watched; it is from here on */
+/* Starts to record the event; false if there is no such event */
 static bool watch_begin(const char *event)
 {
 	char path[LINE], pid[16];
@@ -86,7 +86,7 @@ static void watch_end(const char *event)
 	write_file(path, "0");
 }
 
-/* The next line about the event, behind its name */
+/* The arguments of the next event */
 static bool watch_next(FILE *f, const char *event, char *line)
 {
 	const char *name = strchr(event, '/') + 1;
@@ -116,8 +116,8 @@ static unsigned long watch_count(const char *event)
 }
 
 /*
- * Flushes of the TLB, where they are made by one function. Its arguments are the
- * mm, and where what is flushed begins and ends.
+ * Flushes of the TLB, if a single function makes them. Its arguments are the mm, and
+ * start and end of the range.
  */
 #define FLUSH	"hmm/flush"
 
@@ -133,7 +133,7 @@ static bool flushes_begin(void)
 	       watch_begin(FLUSH);
 }
 
-/* How many there were of any of the @nr pages, and the first @max of them */
+/* The number of flushes that include any of the @nr pages, and the first @max of them */
 static unsigned long flushes_end(const void *p, unsigned long nr, struct flush *seen,
 				 unsigned long max)
 {
@@ -163,7 +163,7 @@ static unsigned long flushes_end(const void *p, unsigned long nr, struct flush *
 #define NEED_FLUSHES()							\
 	NEED(flushes_begin(), "needs kprobes and flush_tlb_mm_range()")
 
-/* S39: Present pages of a table, all of them exclusive: the TLB is flushed once */
+/* S39: One flush for a page table of present, exclusive pages */
 TEST_F(hmm, one_flush_for_a_table)
 {
 	struct flush flush;
@@ -181,7 +181,7 @@ TEST_F(hmm, one_flush_for_a_table)
 	EXPECT_TRUE(filled(p, 2 * HUGE));
 }
 
-/* S39: Nor is it flushed for more than was in it */
+/* S39: The flush covers no more than the pages that were present */
 TEST_F(hmm, flush_from_first_to_last)
 {
 	struct flush flush;
@@ -205,7 +205,7 @@ TEST_F(hmm, flush_from_first_to_last)
 	EXPECT_TRUE(filled(p + 9 * PAGE, 6 * PAGE));
 }
 
-/* S39: What was never in a TLB is not flushed from it */
+/* S39: No flush for entries that are never in a TLB */
 TEST_F(hmm, no_flush_for_device_private)
 {
 	char *p;
@@ -221,8 +221,8 @@ TEST_F(hmm, no_flush_for_device_private)
 }
 
 /*
- * S39: The lock is dropped in the middle of a table, to split a folio: what was cleared
- * before is flushed first, and not once more later.
+ * S39: The lock is dropped in the middle of a table, to split a folio. Entries cleared
+ * before are flushed first, and not again later.
  */
 TEST_F(hmm, flush_before_the_lock_is_dropped)
 {
@@ -251,7 +251,7 @@ TEST_F(hmm, flush_before_the_lock_is_dropped)
 
 static int gup = -1;
 
-/* For writing; until pins_stop() */
+/* Pins for writing, until unpin() */
 static bool pin(const void *p, unsigned long nr)
 {
 	struct pin_longterm_test pin = {
@@ -271,7 +271,7 @@ static void unpin(void)
 	close(gup);
 }
 
-/* Whether who has pinned them sees what is there */
+/* Does the pinned memory have the contents of fill()? */
 static bool pinned_filled(const void *p, unsigned long nr)
 {
 	char *seen = malloc(nr * PAGE);
@@ -287,8 +287,8 @@ static bool pinned_filled(const void *p, unsigned long nr)
 }
 
 /*
- * S39: A pinned page stays, and never leaves the page table; its neighbours go. It is
- * one page to the process and to who has pinned it afterwards, too.
+ * S39: A pinned page is never removed from the page table; its neighbours are migrated.
+ * The process and the pinned memory still share it afterwards.
  */
 TEST_F(hmm, pinned_page_keeps_its_entry)
 {
@@ -315,15 +315,15 @@ TEST_F(hmm, pinned_page_keeps_its_entry)
 	EXPECT_TRUE(filled(p, 16 * PAGE));
 }
 
-/* Destinations that are not as large as what is to go there */
+/* Destinations of another size than the source */
 
-/* Pages that were freed in a state that no free page may be in */
+/* Pages that were freed in a bad state */
 static bool bad_pages_seen(void)
 {
 	return number_of("/proc/sys/kernel/tainted", "") & (1 << 5);
 }
 
-/* Has the kernel think that the pages are in much use */
+/* Makes the pages active, by frequent use */
 static void make_active(const void *p, unsigned long nr)
 {
 	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
@@ -336,7 +336,7 @@ static void make_active(const void *p, unsigned long nr)
 	close(fd);
 }
 
-/* S38: The page stays, and is all that it was; the folio is freed as it came */
+/* S38: The page stays unchanged, and the folio is freed undamaged */
 TEST_F(hmm, huge_destination_of_a_page)
 {
 	const uint8_t want[] = { 1 + hmm.pmd_order, 1 };
@@ -362,7 +362,7 @@ TEST_F(hmm, huge_destination_of_a_page)
 	EXPECT_FALSE(bad_pages_seen());
 }
 
-/* S38: Nothing is mapped where nothing was collected */
+/* S38: A huge destination does not fill a hole of one page */
 TEST_F(hmm, huge_destination_of_a_hole)
 {
 	const uint8_t want[] = { 1 + hmm.pmd_order };
@@ -378,7 +378,7 @@ TEST_F(hmm, huge_destination_of_a_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* S38: Neither as large as what is to go there, nor single: nothing moves */
+/* S38: Destinations neither as large as the source nor single: nothing moves */
 TEST_F(hmm, destination_of_another_order)
 {
 	uint8_t want[HUGE_NR];
@@ -405,7 +405,7 @@ TEST_F(hmm, destination_of_another_order)
 	EXPECT_FALSE(bad_pages_seen());
 }
 
-/* S38: Nor does anything fill a huge hole but a huge folio */
+/* S38: Only a huge folio, or single pages, fill a huge hole */
 TEST_F(hmm, destination_of_a_huge_hole)
 {
 	uint8_t want[HUGE_NR];
@@ -423,7 +423,7 @@ TEST_F(hmm, destination_of_a_huge_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* S38: A huge page is split for them; those that get none stay */
+/* S38: A huge page is split; pages without a destination stay */
 TEST_F(hmm, single_destinations_of_a_huge_page)
 {
 	uint8_t want[HUGE_NR];
@@ -446,7 +446,7 @@ TEST_F(hmm, single_destinations_of_a_huge_page)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
-/* A coherent huge page is split for them, too, and the device gets each page back */
+/* A coherent huge page is split as well, and the device gets all pages back */
 TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 {
 	uint32_t fail = 1, lacks = 0;

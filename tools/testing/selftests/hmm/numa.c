@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * NUMA hints: the kernel makes entries protnone to see which node uses a page. They
- * are for the CPU: the page stays where it is, so a device that asks for reading
- * gets it without a fault. Row S37.
+ * NUMA hints: the kernel makes entries protnone to see which node uses a page. They are
+ * meant for the CPU. The page is still there, so a read request for a device is answered
+ * without a fault. Row S37.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -12,7 +12,7 @@
 
 #define SCHED	"/sys/kernel/debug/sched/numa_balancing/"
 
-/* Pages of one thread alone get no hints while they are on its node */
+/* Pages of a single thread get no hints while they are on its node */
 static void *wait_for_end(void *arg)
 {
 	volatile bool *end = arg;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whose device memory it is, at every place that asks: C6, C7, C9.
+ * Owners of device memory, everywhere they matter: C6, C7, C9.
  *
- * Two owners have memory in the process, others have none.  Each place is asked
- * on behalf of each: hmm_range_fault() and migrate_vma_setup(), device private
- * and device coherent memory, mapped by PTEs and by a PMD.
+ * Two owners have memory in the process, others do not.  hmm_range_fault() and
+ * migrate_vma_setup() are called on behalf of each, for device private and device
+ * coherent memory, mapped by PTEs and by a PMD.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -72,7 +72,7 @@ static bool devs_present(int a, int b)
 	return info.dev[a].nr && info.dev[b].nr;
 }
 
-/* What hmm_range_fault() answers to an owner who asks for flags */
+/* What hmm_range_fault() answers to @owner for a request of @flags */
 static int ask(int owner, void *p, unsigned long nr, __u64 flags, __u64 *entries)
 {
 	struct hmm_range_call call = {
@@ -101,7 +101,7 @@ static int collect(int owner, void *p, unsigned long nr, __u64 select, __u64 *sr
 	return ret;
 }
 
-/* Collect and migrate to the device, all or just the wanted pages */
+/* Collect pages and migrate them to the device, all or just the wanted ones */
 static int to_dev(int dev, void *p, unsigned long nr, __u64 select,
 		  const unsigned char *want, __u64 *src)
 {
@@ -124,7 +124,7 @@ static int dev_add(int dev, __u32 lacks)
 	return ioctl(fds[dev], HMM_RANGE_ADD, &lacks) ? -errno : info_get();
 }
 
-/* Which device has the memory of that pfn; one that is removed has none */
+/* The device whose memory the pfn is; a removed device has none */
 static int dev_of(__u64 pfn)
 {
 	int dev;
@@ -140,7 +140,7 @@ static __u64 kind(int dev)
 	return dev <= PRIVATE_B ? PRIVATE : COHERENT;
 }
 
-/* An aligned range of a mapping of its own, populated with huge pages or small */
+/* An aligned range in its own mapping, populated with huge or small pages */
 static unsigned char *range_new(unsigned long size, bool huge)
 {
 	unsigned char *p = mmap(NULL, size + HUGE, PROT_READ | PROT_WRITE,
@@ -208,7 +208,7 @@ FIXTURE(owners)
 
 FIXTURE_VARIANT(owners)
 {
-	int a, b;		/* have memory in the process */
+	int a, b;		/* they have memory in the process */
 	bool huge;
 };
 
@@ -232,7 +232,7 @@ FIXTURE_VARIANT_ADD(owners, coherent_pmd)
 	.a = COHERENT_A, .b = COHERENT_B, .huge = true,
 };
 
-/* Four huge pages' worth: of A, of B, of the system, and a hole */
+/* Four times a huge page: of A, of B, of the system, and a hole */
 FIXTURE_SETUP(owners)
 {
 	__u64 how = SYSTEM | (variant->huge ? COMPOUND : 0);
@@ -285,7 +285,7 @@ TEST_F(owners, answered_to_its_owner)
 	}
 }
 
-/* C9: asked for by another, private memory comes home and brings its data */
+/* C9: private memory requested by another is migrated with its data */
 TEST_F(owners, comes_home_for_others)
 {
 	__u64 flags = VALID | WRITE;
@@ -307,7 +307,7 @@ TEST_F(owners, comes_home_for_others)
 	EXPECT_TRUE(intact(self->p, 3 * HUGE));
 }
 
-/* C7, S22: of each owner and kind, what was selected and no more */
+/* C7, S22: exactly the owner and the kind that were selected */
 TEST_F(owners, selected_by_owner_and_kind)
 {
 	__u64 select, how, part, n, cpages, npages, per, want;
@@ -322,7 +322,7 @@ TEST_F(owners, selected_by_owner_and_kind)
 					     self->e, &npages, &cpages));
 			EXPECT_EQ(4 * NR, npages);
 			for (part = 0, n = 0; part < 4; part++) {
-				/* a hole is anybody's */
+				/* a hole has no owner */
 				bool sel = part == 3 ||
 					(part == 2 ? select & SYSTEM :
 					 select & kind(variant->a) &&
@@ -339,13 +339,13 @@ TEST_F(owners, selected_by_owner_and_kind)
 			EXPECT_EQ(n, cpages);
 		}
 	}
-	/* Nothing was moved by the asking */
+	/* Nothing has moved */
 	ASSERT_EQ(0, ask(variant->b, self->p, 4 * NR, 0, self->e));
 	EXPECT_EQ(variant->b, dev_of(PFN(self->e[NR])));
 	EXPECT_TRUE(intact(self->p, 3 * HUGE));
 }
 
-/* Every other page of one range, each of another owner */
+/* Pages of a range that alternate between owners */
 TEST_F(owners, selected_page_by_page)
 {
 	__u64 coherent = kind(variant->a) == COHERENT ? VALID | WRITE : 0;
@@ -405,13 +405,13 @@ static void in_child(struct __test_metadata *_metadata,
 	EXPECT_EQ(per, cpages);
 	EXPECT_EQ(0, count(self->e, NR, MPFN_MIGRATE));
 
-	/* Asked to write, even the owner is given a page of the child's own */
+	/* A write request gives the child its own page, even for the owner */
 	ASSERT_EQ(0, ask(variant->a, self->p, NR, VALID | WRITE, self->e));
 	EXPECT_EQ(NR, count(self->e, NR, WRITE));
 	EXPECT_TRUE(intact(self->p, 2 * HUGE));
 }
 
-/* After fork() an owner is who it was; S5: but may not write for both */
+/* Ownership remains after fork(); S5: but writes must not be shared */
 TEST_F(owners, after_fork)
 {
 	pid_t child = fork();
@@ -428,7 +428,7 @@ TEST_F(owners, after_fork)
 	EXPECT_TRUE(intact(self->p, 3 * HUGE));
 }
 
-/* A device goes while its pages are out: they come home, the others' stay */
+/* A device is removed while its pages are in use: only they are migrated back */
 TEST_F(owners, device_removed)
 {
 	unsigned long i;
@@ -489,10 +489,10 @@ TEST_F(holes, collected_whatever_is_selected)
 	EXPECT_EQ(NR, answered(self->e, NR, VALID | WRITE, PRIVATE_A, 0));
 }
 
-/* S24: a hole where even the upper levels are missing is collected to its end */
+/* S24: a hole without upper page tables is collected to its end */
 TEST_F(holes, above_pmd)
 {
-	unsigned long i, size = NR * HUGE;	/* that of a PUD, as a rule */
+	unsigned long i, size = NR * HUGE;	/* usually the size of a PUD */
 	__u64 npages, cpages;
 	unsigned char *map, *p;
 
@@ -548,7 +548,7 @@ TEST_F(holes, table_gone_after_split)
 	EXPECT_EQ(NR, npages);
 }
 
-/* S24: a huge hole is filled by some single pages, the first or not; stock oopses */
+/* S24: single pages for parts of a huge hole, the first or not; stock oopses */
 TEST_F(holes, filled_in_part)
 {
 	static const int first[] = { 1, 0 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Progress: a call whose own page faults call the notifier, because they copy a
- * page or bring one home, serves all pages that are asked for before it gives up,
- * which it does once. Rows S31 and promise 11.
+ * Progress: if the page faults of a call itself call the notifier, because they copy a
+ * page or migrate one from a device, the call faults all requested pages before it
+ * gives up, which it does once. Row S31 and promise 11.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promises 4, 6, 8 and 10 under fire: threads call hmm_range_fault() while others
- * change what is mapped.  What a call answered is read under the rules of the
- * notifier and compared with what the CPU reads at that moment; one page that
- * differs is a page that was read after it had been taken away.
+ * Promises 4, 6, 8 and 10 with races: threads call hmm_range_fault() while others
+ * change the mappings.  Answered pages are read under the rules of the notifier, and
+ * compared with what the CPU reads at that moment.  If a page differs, it was read
+ * after it had been unmapped.
  *
  * HMM_RACE_SECONDS says how long each race takes; it is 1 if not set.
  */
@@ -16,7 +16,7 @@
 #define CALLERS		2
 #define VALUES		4096
 
-/* The memory that is fought for, and a file of random numbers to fill it with */
+/* The memory, and a file of random numbers to fill it */
 static char *area;
 static unsigned long area_nr;
 static int values;
@@ -34,7 +34,7 @@ static unsigned long draw(unsigned int *state)
 	return (unsigned long)rand_r(state) << 15 ^ rand_r(state);
 }
 
-/* Up to @most pages of the area */
+/* A random part of the area, of up to @most pages */
 static char *some_pages(unsigned int *state, unsigned long most, unsigned long *nr)
 {
 	unsigned long first = draw(state) % area_nr;
@@ -50,7 +50,7 @@ static char *some_block(unsigned int *state)
 	return area + draw(state) % (area_nr / HUGE_NR) * HUGE;
 }
 
-/* By a system call, as there may be nothing to write to */
+/* With a system call, because the memory may not be writable */
 static void write_some(unsigned int *state)
 {
 	unsigned long i, nr;
@@ -61,7 +61,7 @@ static void write_some(unsigned int *state)
 			return;
 }
 
-/* What changes the area */
+/* Changes of the area */
 
 static void remap(unsigned int *state)
 {
@@ -159,7 +159,7 @@ static void *mutate(void *arg)
 	return NULL;
 }
 
-/* What calls */
+/* Callers */
 
 struct caller {
 	uint32_t flags;
@@ -167,7 +167,7 @@ struct caller {
 	char why[200];
 };
 
-/* Who unmaps and protects makes calls fail, and the locked one says -EBUSY */
+/* munmap() and mprotect() make calls fail; the locked one may return -EBUSY */
 static bool is_excused(const struct call *c)
 {
 	switch (c->raw.ret) {
@@ -289,7 +289,7 @@ static void race(struct __test_metadata *_metadata, void (*change)(unsigned int 
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, call_always,
 					    &callers[i]));
 	sleep(seconds());
-	/* A slow machine may need longer to get anywhere */
+	/* A slow machine may need longer */
 	for (i = 0; i < 20 && !(m.rounds && callers[0].compared); i++)
 		sleep(1);
 	stop = true;
@@ -321,7 +321,7 @@ TEST_F_TIMEOUT(race, unlocked, 600)
 	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
 }
 
-/* Promise 8: who is killed or goes amid calls */
+/* Promise 8: processes that are killed or exit during calls */
 
 FIXTURE_HMM();
 
@@ -368,7 +368,7 @@ TEST_F_TIMEOUT(hmm, killed_amid_the_race, 200)
 	}
 }
 
-/* Calls on the memory of who opened the device, until that is no more */
+/* Calls on the memory of the process that opened the device, until it is gone */
 static void call_until_gone(volatile unsigned long *calls, int verdict)
 {
 	struct call *c = call_new(area, HUGE_NR);
@@ -389,7 +389,7 @@ static void call_until_gone(volatile unsigned long *calls, int verdict)
 	_exit(1);
 }
 
-/* Opens the device, lets someone else call on its memory, and goes amid that */
+/* Opens the device, has another process call on its memory, and exits meanwhile */
 static void open_and_go(volatile unsigned long *calls, bool huge, int verdict)
 {
 	hmm_close();

@@ -17,7 +17,7 @@
 
 FIXTURE_HMM();
 
-/* Makes one huge page stand there; false if the kernel would not */
+/* Makes the memory a single huge page; false if that fails */
 static bool make_huge(void *p)
 {
 	fill(p, HUGE);
@@ -26,7 +26,7 @@ static bool make_huge(void *p)
 	return number_of("/proc/self/smaps_rollup", "AnonHugePages:") > 0;
 }
 
-/* A huge page of the device; false if it did not come to be one */
+/* Makes the memory a huge page of the device; false if that fails */
 static bool make_huge_device(int dev, void *p)
 {
 	return make_huge(p) && to_device(dev, p, HUGE_NR, true) == (long)HUGE_NR;
@@ -42,7 +42,7 @@ static void *map_hugetlb(unsigned long size)
 #define NEED_HUGETLB(p)							\
 	NEED((p) != MAP_FAILED, "needs 2 MiB huge pages of hugetlb")
 
-/* S1, C4: Two pages asked of 4096 in a hole without page tables cost two */
+/* S1, C4: Two pages requested in a hole of 4096 without page tables: two faults */
 TEST_F(hmm, two_of_4096_in_a_hole)
 {
 	unsigned long nr = 8 * HUGE_NR;
@@ -58,7 +58,7 @@ TEST_F(hmm, two_of_4096_in_a_hole)
 	EXPECT_EQ(2, self->c->raw.faults);
 }
 
-/* S1, C4: The same where the page table stands */
+/* S1, C4: The same in an existing page table */
 TEST_F(hmm, one_of_512_in_a_page_table)
 {
 	char *p = map_anon(HUGE, false);
@@ -72,7 +72,7 @@ TEST_F(hmm, one_of_512_in_a_page_table)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* S1, C4, promise 2: One page asked in a hole of a million costs one fault */
+/* S1, C4, promise 2: One page requested in a hole of a million: one fault */
 TEST_F_TIMEOUT(hmm, one_of_a_million, 120)
 {
 	unsigned long nr = 1UL << 20;
@@ -90,7 +90,7 @@ TEST_F_TIMEOUT(hmm, one_of_a_million, 120)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* S2: A page asked for writing has no neighbour copied that was to be read */
+/* S2: A write request for one page copies none that are to be read only */
 TEST_F(hmm, one_write_among_reads_copies_one)
 {
 	unsigned long nr = 64, i;
@@ -114,7 +114,7 @@ TEST_F(hmm, one_write_among_reads_copies_one)
 	close(fd);
 }
 
-/* S3, J4: Nobody asked for what is behind the end of the file */
+/* S3, J4: A page beyond the end of the file does not matter if not requested */
 TEST_F(hmm, end_of_file_not_asked)
 {
 	int fd = memfd_new(PAGE, 0);
@@ -131,7 +131,7 @@ TEST_F(hmm, end_of_file_not_asked)
 	close(fd);
 }
 
-/* S4, C8: A hole before them does not send own device pages home */
+/* S4, C8: A request for a hole does not migrate own device pages after it */
 TEST_F(hmm, hole_before_own_device_pages)
 {
 	char *p = map_anon(HUGE, false);
@@ -150,8 +150,8 @@ TEST_F(hmm, hole_before_own_device_pages)
 }
 
 /*
- * Forks, and lets the device write one page that parent and child then share:
- * the child must not see it.
+ * Forks, and has the device write to a page that parent and child share.  The child
+ * must not see that.
  */
 static bool fork_write(struct call *c, volatile uint64_t *p, unsigned long at,
 		       uint64_t *kind)
@@ -180,7 +180,7 @@ static bool fork_write(struct call *c, volatile uint64_t *p, unsigned long at,
 	return !c->raw.ret && !c->raw.stale && !status && p[0] == 42;
 }
 
-/* S5, C8: Own device page, shared after fork, asked for writing */
+/* S5, C8: Write request for an own device page that is shared after fork */
 TEST_F(hmm, own_device_page_after_fork)
 {
 	char *p = map_anon(HUGE, false);
@@ -197,7 +197,7 @@ TEST_F(hmm, own_device_page_after_fork)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S5, C8: The same made read-only and writable again, with nobody to share it */
+/* S5, C8: The same for one that was made read-only and writable again, not shared */
 TEST_F(hmm, own_device_page_after_mprotect)
 {
 	char *p = map_anon(HUGE, false);
@@ -234,7 +234,7 @@ TEST_F(hmm, own_device_huge_after_fork)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S6, J14: Own huge device page, from its middle on; the bytes tell */
+/* S6, J14: Own huge device page, from the middle; checks the contents */
 TEST_F(hmm, own_device_huge_middle_pfn)
 {
 	char *p = map_anon(HUGE, true);
@@ -251,7 +251,7 @@ TEST_F(hmm, own_device_huge_middle_pfn)
 	EXPECT_EQ(HUGE_NR / 2, call_count(self->c, 0, HUGE_NR / 2, WRITABLE));
 }
 
-/* S32: Pages of a folio that is being split have no pgmap: nobody's for the moment */
+/* S32: Pages of a folio being split have no pgmap, and so no owner at the moment */
 TEST_F(hmm, own_device_page_being_split)
 {
 	char *p = map_anon(HUGE, false);
@@ -269,7 +269,7 @@ TEST_F(hmm, own_device_page_being_split)
 	EXPECT_EQ(8, call_count(self->c, 0, 8, WRITABLE));
 }
 
-/* S7, C9: A foreign huge device page is as if swapped out */
+/* S7, C9: A foreign huge device page is treated like one that is swapped out */
 TEST_F(hmm, foreign_device_huge_snapshot)
 {
 	char *p = map_anon(HUGE, true);
@@ -287,7 +287,7 @@ TEST_F(hmm, foreign_device_huge_snapshot)
 	}
 }
 
-/* C9: And is brought home when asked for */
+/* C9: And is migrated to system memory if requested */
 TEST_F(hmm, foreign_device_huge_comes_home)
 {
 	char *p = map_anon(HUGE, true);
@@ -302,7 +302,7 @@ TEST_F(hmm, foreign_device_huge_comes_home)
 	EXPECT_EQ(HUGE_NR, pages_with(p, HUGE_NR, PM_PRESENT));
 }
 
-/* C9: One page of it asked costs that page, and is answered */
+/* C9: A request for one of its pages migrates that page only, and answers it */
 TEST_F(hmm, foreign_device_pte_comes_home)
 {
 	char *p = map_anon(HUGE, false);
@@ -320,7 +320,7 @@ TEST_F(hmm, foreign_device_pte_comes_home)
 	EXPECT_EQ(1, pages_with(p, 8, PM_PRESENT));
 }
 
-/* S8, J5: A hole of hugetlb is a hole */
+/* S8, J5: A hole in hugetlb is answered as a hole */
 TEST_F(hmm, hugetlb_hole_snapshot)
 {
 	char *p = map_hugetlb(HUGE);
@@ -332,7 +332,7 @@ TEST_F(hmm, hugetlb_hole_snapshot)
 	EXPECT_EQ(0, self->c->raw.faults);
 }
 
-/* S9, C3: Each sub-page's own request counts */
+/* S9, C3: The request for each sub-page counts */
 TEST_F(hmm, hugetlb_sub_page_asked)
 {
 	char *p = map_hugetlb(HUGE);
@@ -347,7 +347,7 @@ TEST_F(hmm, hugetlb_sub_page_asked)
 	EXPECT_EQ(hmm.pmd_order, answer_order(self->c->e[0]));
 }
 
-/* S9, C3: Also where the range begins in the middle */
+/* S9, C3: Also if the range begins in the middle */
 TEST_F(hmm, hugetlb_from_its_middle)
 {
 	char *p = map_hugetlb(2 * HUGE);
@@ -363,7 +363,7 @@ TEST_F(hmm, hugetlb_from_its_middle)
 	EXPECT_EQ((uintptr_t)p + HUGE / 2, self->c->data[0]);
 }
 
-/* J5: A guard region is nothing to look at, and is refused to whom asks */
+/* J5: A guard region is answered as 0, and a request for it fails */
 TEST_F(hmm, guard_region)
 {
 	char *p = map_anon(HUGE, false);
@@ -392,7 +392,7 @@ static void no_sigbus(int sig)
 {
 }
 
-/* J5: So is poison */
+/* J5: So does poison */
 TEST_F(hmm, hwpoison)
 {
 	char *p = map_anon(HUGE, false);
@@ -407,7 +407,7 @@ TEST_F(hmm, hwpoison)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 }
 
-/* S11, J7: No device reads secrets */
+/* S11, J7: No device gets secret memory */
 TEST_F(hmm, secretmem)
 {
 	int fd = syscall(__NR_memfd_secret, 0);
@@ -486,7 +486,7 @@ TEST_F(hmm, dropped_lock_does_not_read_answers)
 	EXPECT_TRUE(self->c->e[1] & hmm.valid);
 }
 
-/* S13: An ill range is told from the beginning, and nothing touched */
+/* S13: An invalid range is refused before anything is changed */
 TEST_F(hmm, ill_ranges)
 {
 	char *p = map_anon(HUGE, false);
@@ -517,7 +517,7 @@ TEST_F(hmm, ill_ranges)
 	EXPECT_EQ(0, pages_with(p, 4, PM_PRESENT));
 }
 
-/* S13: So is one that the notifier does not watch whole */
+/* S13: So is one that is not inside the notifier's interval */
 TEST_F(hmm, outside_the_interval)
 {
 	char *p = map_anon(HUGE, false);
@@ -544,7 +544,7 @@ TEST_F(hmm, outside_the_interval)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 }
 
-/* A child makes that call, and is killed at the 3rd fault of the device's pages */
+/* A child makes the call, and is killed at the 3rd page fault of the device's mapping */
 static int killed_amid(struct call *c, unsigned int flags)
 {
 	pid_t pid;
@@ -590,7 +590,7 @@ TEST_F(hmm, killed_in_unlocked_call)
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
 
-/* S14: The same if only a hole is left to look at */
+/* S14: The same if only a hole is left */
 TEST_F(hmm, killed_before_a_hole)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * HUGE, PROT_READ, HUGE);
@@ -605,7 +605,7 @@ TEST_F(hmm, killed_before_a_hole)
 	EXPECT_EQ(3, faults_served(PRIVATE_A));
 }
 
-/* Calls of handle_mm_fault() of a call for @ask, as well as it can be told */
+/* How often a call for @ask calls handle_mm_fault(), or its page faults */
 static uint64_t faults_for(struct call *c, uint64_t ask)
 {
 	c->raw.flags |= HMM_RANGE_COUNT;
@@ -614,7 +614,7 @@ static uint64_t faults_for(struct call *c, uint64_t ask)
 	return hmm.features & HMM_RANGE_HAS_COUNTS ? c->raw.calls : c->raw.faults;
 }
 
-/* S15, C5: What one fault mapped is not faulted again */
+/* S15, C5: Pages mapped by one fault are not faulted again */
 TEST_F(hmm, thp_hole_costs_one_fault)
 {
 	char *p = map_anon(HUGE, true);
@@ -700,7 +700,7 @@ TEST_F(hmm, special_pud)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 }
 
-/* Whether a child that says on @said that it calls now ends when it is killed */
+/* Does a child exit when killed, after it has written to @said that it makes the call? */
 static bool ends_when_killed(pid_t pid, int said)
 {
 	int tries;
@@ -718,7 +718,7 @@ static bool ends_when_killed(pid_t pid, int said)
 	return false;
 }
 
-/* S19: A call that is invalidated for ever can be killed */
+/* S19: A call that is invalidated all the time can be killed */
 TEST_F(hmm, killed_amid_retries)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE, PROT_READ, PAGE);
@@ -728,7 +728,7 @@ TEST_F(hmm, killed_amid_retries)
 	ASSERT_NE(MAP_FAILED, p);
 	ASSERT_EQ(0, pipe(said));
 	self->c = call_new(p, 2);
-	/* Each page's fault unmaps the other: never are both there */
+	/* The fault of each page unmaps the other, so they are never both present */
 	ASSERT_EQ(0, act(PRIVATE_A, HMM_RANGE_ACT_UNMAP, 0, 0));
 	pid = fork();
 	if (!pid) {
@@ -751,7 +751,7 @@ static void *map_and_stop(void *arg)
 	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
 }
 
-/* S19: And so can one that waits for mmap_lock */
+/* S19: So can a call that waits for mmap_lock */
 TEST_F(hmm, killed_before_mmap_lock)
 {
 	uint32_t hold = HMM_RANGE_HOLD_MMAP;
@@ -762,7 +762,7 @@ TEST_F(hmm, killed_before_mmap_lock)
 
 	self->c = call_new(map_anon(PAGE, false), 1);
 	self->c->raw.flags = HMM_RANGE_OPENER;
-	/* From here on a call takes the lock for nothing but its walk */
+	/* From here on, the call needs the lock only for its walk */
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
 	ASSERT_EQ(0, pipe(begin));
 	ASSERT_EQ(0, pipe(said));
@@ -773,7 +773,7 @@ TEST_F(hmm, killed_before_mmap_lock)
 			call_ask(self->c, ASK_READ);
 		_exit(0);
 	}
-	/* A page fault of ours would wait for the lock as well */
+	/* A page fault here would wait for the lock, too */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_stop, NULL));
@@ -788,7 +788,7 @@ TEST_F(hmm, killed_before_mmap_lock)
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
 
-/* S20: After a dropped lock the call goes on where it stood */
+/* S20: After a dropped lock the call continues at the same page */
 TEST_F(hmm, dropped_locks_cost_no_revisits)
 {
 	unsigned long nr = 256;
@@ -800,7 +800,7 @@ TEST_F(hmm, dropped_locks_cost_no_revisits)
 	self->c = call_new(p, nr);
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT;
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_READ));
-	/* The lock was really dropped at each of them */
+	/* Verify that the lock was dropped at each of them */
 	EXPECT_EQ(2 * nr, self->c->raw.calls);
 	EXPECT_GE(2 * nr, self->c->raw.visits);
 }
@@ -859,7 +859,7 @@ TEST_F(hmm, sticky_bits_in_a_hole)
 	EXPECT_LT(0, cleared);
 }
 
-/* S28: The same with page tables to walk */
+/* S28: The same with page tables */
 TEST_F(hmm, sticky_bits_in_page_tables)
 {
 	unsigned long nr = 8 * HUGE_NR, cleared = 0, i;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * J5, promises 1-5: what each kind of page table entry answers, at each level it
- * comes at, to each request.  A row of the table is a variant of the tests: how
- * to make such entries, and what a snapshot, a read and a write of them give.
+ * J5, promises 1-5: the answer for each kind of page table entry at each level and each
+ * request.  A row of the table is a variant of the tests: how to create such entries,
+ * and what a snapshot, a read request and a write request for them give.
  */
 #define _GNU_SOURCE
 #include <linux/userfaultfd.h>
@@ -44,10 +44,10 @@ struct uffdio_rwprotect {
 #define UFFDIO_RWPROTECT_MODE_RWP	(1 << 0)
 #endif
 
-/* Small ranges have a page before and after that are of the kind, too */
+/* Small ranges have a page of the same kind before and after them */
 #define NR		8UL
 
-/* What a request gives: an answer, or an error below 0 */
+/* The result of a request: an answer, or a negative error */
 enum gives {
 	GIVES_NONE,
 	GIVES_READABLE,
@@ -56,7 +56,7 @@ enum gives {
 	GIVES_ERROR,
 };
 
-/* What a test has to know about the entries made for it */
+/* The entries that were created for a test */
 struct entries {
 	char *p;
 	unsigned long nr;
@@ -74,7 +74,7 @@ static struct entries skip(const char *why)
 	return (struct entries){ .skip = why };
 }
 
-/* Someone else who has the same pages, for as long as the test lasts */
+/* Another process that shares the pages until the end of the test */
 static void fork_keep(void)
 {
 	pid_t parent = getpid();
@@ -471,7 +471,7 @@ static struct entries made_ksm(void)
 	return tries < 500 ? e : skip("KSM merged nothing");
 }
 
-/* userfaultfd: nobody answers its messages, so what waits for one fails */
+/* userfaultfd: nobody handles its messages, so waiting for one fails */
 
 static int uffd_for(char *p, unsigned long size, uint64_t mode, uint64_t features)
 {
@@ -571,7 +571,7 @@ static struct entries made_uffd_poison_hugetlb(void)
 	return poisoned_by_uffd(made_hugetlb(MAP_PRIVATE, HUGE, false), HUGE);
 }
 
-/* Protnone entries in accessible memory, which any access makes present again */
+/* Protnone entries in accessible memory; any access makes them present again */
 static struct entries made_protnone_of(struct entries e, unsigned long size)
 {
 	struct uffdio_rwprotect rwp = {
@@ -604,7 +604,7 @@ static struct entries made_protnone_hugetlb(void)
 	return made_protnone_of(made_hugetlb(MAP_PRIVATE, HUGE, true), HUGE);
 }
 
-/* What no device can have */
+/* Memory that no device can access */
 
 static struct entries made_guard(void)
 {
@@ -665,7 +665,7 @@ static struct entries made_device_hole(void)
 	return made_mapping(HMM_RANGE_MAP_PAGES, NR * PAGE, false);
 }
 
-/* Of a mixed mapping, even pages are plain, odd ones special */
+/* In a mixed mapping, even pages are plain and odd ones special */
 static struct entries made_mixed_plain(void)
 {
 	struct entries e = made_mapping(HMM_RANGE_MAP_MIXED, NR * PAGE, true);
@@ -845,7 +845,7 @@ FIXTURE_VARIANT(table)
 {
 	struct entries (*made)(void);
 	int snapshot, read, write;
-	bool wait;		/* a fault may need to wait: only the locked call returns */
+	bool wait;		/* a fault may have to wait: only the locked call returns */
 };
 
 #define ROW(_ids, _name, _snapshot, _read, _write)			\
@@ -980,7 +980,7 @@ static bool is_given(uint64_t e, int gives)
 	       kind == ERROR;
 }
 
-/* The first page that is not answered so, or how many there are */
+/* The first page with another answer, or the number of pages */
 static unsigned long not_given(const struct call *c, int gives)
 {
 	unsigned long i;
@@ -1008,7 +1008,7 @@ TEST_F(table, snapshot)
 {
 	CHECK_GIVEN(self->c, call_ask(self->c, ASK_NOTHING), variant->snapshot);
 	EXPECT_EQ(0, self->c->raw.faults);
-	/* J12: a locked one, and one whose requests are read, are no different */
+	/* J12: no difference for a locked call, or one whose requests are read */
 	self->c->raw.flags ^= HMM_RANGE_UNLOCKED;
 	self->c->raw.pfn_flags_mask = ASK_WRITE;
 	memset(self->c->e, 0, self->c->nr * sizeof(*self->c->e));
@@ -1021,7 +1021,7 @@ TEST_F(table, read)
 	CHECK_GIVEN(self->c, call_ask(self->c, ASK_READ), variant->read);
 	if (variant->read < 0)
 		return;
-	/* What was given stays, and costs nothing */
+	/* The answers remain, without faults */
 	CHECK_GIVEN(self->c, call_ask(self->c, ASK_NOTHING), variant->read);
 	CHECK_GIVEN(self->c, call_ask(self->c, ASK_READ), variant->read);
 	EXPECT_EQ(0, self->c->raw.faults);

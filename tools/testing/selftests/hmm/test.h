@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the tests share: the harness, the fixture, checks of every call */
+/* Shared by the tests: the harness, the fixture, checks of every call */
 #ifndef _SELFTESTS_HMM_TEST_H
 #define _SELFTESTS_HMM_TEST_H
 
@@ -21,7 +21,7 @@
 #define MADV_COLLAPSE		25
 #endif
 
-/* A call that returns 0, keeps every promise, and is looked at further */
+/* A call that returns 0 and keeps every promise */
 #define ASSERT_ANSWERED(c, ret)						\
 	do {								\
 		int __ret = (ret);					\
@@ -30,7 +30,7 @@
 		ASSERT_TRUE(call_check(c)) TH_LOG("%s", (c)->why);	\
 	} while (0)
 
-/* A call that fails so and keeps every promise */
+/* A call that fails with @error and keeps every promise */
 #define ASSERT_FAILED(error, c, ret)					\
 	do {								\
 		int __ret = (ret);					\
@@ -39,7 +39,7 @@
 		ASSERT_TRUE(call_check(c)) TH_LOG("%s", (c)->why);	\
 	} while (0)
 
-/* Skips where the kernel or the machine has no such thing */
+/* Skips the test if the kernel or the machine lacks something */
 #define NEED(what, ...)							\
 	do {								\
 		if (!(what))						\
@@ -62,7 +62,7 @@ static inline void thp_on_request(void)
 	write_file("/sys/kernel/mm/transparent_hugepage/defrag", "always");
 }
 
-/* The fixture of tests that need no more than the devices and a call */
+/* The fixture of tests that need just the devices and a call */
 #define FIXTURE_HMM()							\
 	FIXTURE(hmm)							\
 	{								\
