@@ -116,7 +116,7 @@ fixes: ## make patches that fix stock's own walker: BASE=7.3, 7.2 or 6.12
 
 fixes-check: ## check that each fix applies in the right place and compiles
 	$(packages) run
-	@$(hmm)/fixes/check.sh
+	@$(hmm)/fixes/fixes.sh check
 
 series: ## make patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
 	$(packages) series

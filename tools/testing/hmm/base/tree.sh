@@ -139,7 +139,7 @@ install_stage() { # DIR
 
 lay_out() { # tree|stock|fixed
 	if [ "$1" = fixed ]; then
-		"$here/fixes/lay-out.sh" "$build/base" "$stage"
+		"$here/fixes/fixes.sh" lay-out "$build/base" "$stage"
 	else
 		"$here/base/overlay.sh" "$build/base" "$stage" "$1"
 	fi

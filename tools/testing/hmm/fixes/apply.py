@@ -1,11 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""apply.py DIR PATCH... : apply patches to the tree DIR, each hunk where nothing else looks like it.
+"""apply.py DIR PATCH... - apply patches to the tree DIR, each hunk in an unambiguous place
+apply.py -t BASE PATCH... - test that
 
-patch(1) takes a hunk to the next place that looks like it if the lines above have
-moved, and with little context that may be another function. Here a hunk is applied
-only if the lines that it names, context and removed ones, are there exactly once.
-Of a patch that is refused, no file is written.
+If lines above have moved, patch(1) applies a hunk to the nearest place that matches, and
+with little context that may be another function. Here the lines that a hunk names,
+context and removed ones, must be in the file exactly once. If a patch is refused, no
+file is written.
+
+The test applies each patch to BASE with the patches before it, and to variants of that:
+
+  - with a function added at the beginning: each hunk applies where its lines are now
+  - with a copy of a hunk's lines before them: refused
+  - with one of a hunk's lines changed: refused
+  - with the patch already applied: refused, with that reason
 """
 import re
 import sys
@@ -86,6 +94,55 @@ def apply(tree: Path, patch: str) -> dict[Path, str]:
     return result
 
 
+FUNCTION = "static int put_before(void)\n{\n\treturn 0;\n}\n\n"
+
+
+def refused(text: str, name: str, hunks: list[Hunk]) -> str | None:
+    try:
+        apply_hunks(text, name, hunks)
+    except Refused as why:
+        return str(why)
+    return None
+
+
+def spoilt(old: str) -> list[str]:
+    """The lines that a hunk finds, with one of them changed."""
+    lines = old.splitlines(True)
+    return ["".join(lines[:i] + ["x" + lines[i]] + lines[i + 1:]) for i in range(len(lines))]
+
+
+def faults(text: str, name: str, hunks: list[Hunk]) -> list[str]:
+    """What is wrong with how a patch applies to a file, which it does."""
+    found = []
+    result = apply_hunks(text, name, hunks)
+    if apply_hunks(FUNCTION + text, name, hunks) != FUNCTION + result:
+        found.append("a function before it makes it apply in the wrong place")
+    if "already" not in (refused(result, name, hunks) or ""):
+        found.append("not recognized as already applied")
+    for number, (old, _) in enumerate(hunks, 1):
+        if not refused(old + text, name, hunks):
+            found.append(f"hunk {number} is applied although it fits two places")
+        for line in spoilt(old):
+            if not refused(text.replace(old, line), name, hunks):
+                found.append(f"hunk {number} is applied although it does not fit")
+    return found
+
+
+def test(base: str, patches: list[str]) -> int:
+    texts: dict[str, str] = {}
+    hunks_seen = bad = 0
+    for patch in map(Path, patches):
+        for name, hunks in parse(patch.read_text()).items():
+            text = texts.get(name) or (Path(base) / name).read_text()
+            for fault in faults(text, name, hunks):
+                print(f"{patch.name}: {name}: {fault}")
+                bad += 1
+            texts[name] = apply_hunks(text, name, hunks)
+            hunks_seen += len(hunks)
+    print(f"{len(patches)} patches, {hunks_seen} hunks: {bad} faults")
+    return 1 if bad or not hunks_seen else 0
+
+
 def main(tree: str, patches: list[str]) -> None:
     for patch in patches:
         try:
@@ -99,5 +156,7 @@ def main(tree: str, patches: list[str]) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit("usage: apply.py DIR PATCH...")
+        sys.exit("usage: apply.py [-t] DIR PATCH...")
+    if sys.argv[1] == "-t":
+        sys.exit(test(sys.argv[2], sys.argv[3:]))
     main(sys.argv[1], sys.argv[2:])
