@@ -1,19 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# user.sh WHAT... - mm/hmm.c in user space, which tools/testing/hmm-user is
+# user.sh WHAT... - test mm/hmm.c in user space, with tools/testing/hmm-user
 #
-#   worlds  of random choices, WORLDS=n of them, by gcc and clang, with sanitizers
-#   fuzz    worlds that libFuzzer chooses, for FUZZ=n seconds
-#   litmus  locks and barriers, by the kernel's memory model and herd7, each also with
-#           one of them taken out: that must make a difference
-#   prove   the steps of a walk, by CBMC, for all they can meet in tables of PROVE=n
-#           bits, which are 1; HMM=file for another mm/hmm.c, STEPS="names" for those
-#   mutants faults put back in mm/hmm.c and mm/hmm_dma.c, one by one: are they seen?
-#           MUTANTS="names" for those alone
-#   keep    what the fuzzer has found, as few inputs as reach as much
+#   worlds  WORLDS=n random worlds, with gcc and clang, and sanitizers
+#   fuzz    worlds chosen by libFuzzer, for FUZZ=n seconds
+#   litmus  locks and barriers, with the kernel's memory model and herd7; also with one
+#           of them removed, which must make a difference
+#   prove   the steps of a walk with CBMC, for all contents of tables of PROVE=n bits
+#           (default 1); HMM=file for another mm/hmm.c, STEPS="names" for some steps
+#   mutants reintroduce faults in mm/hmm.c and mm/hmm_dma.c: are they detected?
+#           MUTANTS="names" for some of them
+#   keep    store the fuzzer's inputs, reduced to those that add coverage
 #
-# What is kept of inputs is corpus.txt there, one a line. Objects are in build/user.
+# The inputs are in corpus.txt, one on each line. Objects are in build/user.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -37,7 +37,7 @@ skip() { # NAME WHY
 	echo "ok $1 # SKIP $2"
 }
 
-# With its sanitizers and libFuzzer, which are a package of their own
+# With sanitizers and libFuzzer, which are in a separate package
 have_clang() {
 	command -v clang >/dev/null &&
 		[ -e "$(clang -print-resource-dir)/lib/linux/libclang_rt.fuzzer-$(uname -m).a" ]
@@ -81,7 +81,7 @@ build_fuzz() { # DIR CFLAGS [VARIABLE]...
 	make -s -C "$src" O="$out/$1" CC=clang CFLAGS="$2" "${@:3}" fuzz
 }
 
-# A line of digits an input, and back
+# One file for each line of corpus.txt, and back
 spread_corpus() { # DIR
 	rm -rf "$1"
 	mkdir -p "$1"
@@ -108,7 +108,7 @@ fuzz_for() { # SECONDS
 	sed -nE 's/^stat::number_of_executed_units: *([0-9]+)/# \1 worlds/p' fuzz.log
 }
 
-# What of the two files is run by all inputs there are
+# Coverage of the two files by all inputs
 cover() {
 	local tool=$out/counted
 
@@ -132,7 +132,7 @@ fuzz() {
 	! command -v llvm-cov >/dev/null || cover
 }
 
-# A Debian of its own for a tool that this one has not
+# A chroot of another Debian release, for a tool that this one does not have
 chroot_of() { # SUITE PACKAGE
 	local dir=$top/build/chroot/$1 script="" keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -151,7 +151,7 @@ chroot_of() { # SUITE PACKAGE
 	echo "$dir"
 }
 
-# The lines "without: NAME" left out, or those "instead: CODE" replaced
+# Without the lines marked "without: NAME", or with "instead: CODE" applied
 variant() { # FILE WHAT
 	case $2 in
 	as-is) cat "$1" ;;
@@ -228,8 +228,8 @@ prove() {
 	done
 }
 
-# A mutant is seen if it compiles and a promise is broken, a sanitizer complains, or
-# the call does not end
+# A mutant is detected if it compiles, and breaks a promise, makes a sanitizer complain,
+# or does not terminate
 try_mutant() { # NAME FILE
 	local dir=$out/mutant variable=HMM
 

@@ -5,9 +5,9 @@
 #
 # usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]
 #
-# OBJDIR is where the running kernel was built: modules are taken from there.
-# PROGRAMS is where odp_torture is.
-# -s is for a stock kernel, which has nothing to show that its walker is ours.
+# OBJDIR is the build directory of the running kernel, with its modules.
+# PROGRAMS is the directory of odp_torture.
+# -s is for a stock kernel, which does not have the counters of our walker.
 set -euo pipefail
 . "$(dirname "$0")/../../selftests/rdma/odp_setup.sh"
 
@@ -34,7 +34,7 @@ fail() {
 	failures+=("$*")
 }
 
-# What is built in has no .ko.
+# Built-in code has no .ko.
 load_modules() {
 	local module path
 
@@ -62,7 +62,7 @@ set_up_memory() {
 	mkswap /dev/ram1 >/dev/null
 }
 
-# rxe keeps no count of what happens to it: have its two doors counted.
+# rxe does not count faults and invalidations, so count the calls of two functions.
 set_up_counters() {
 	local tracing=/sys/kernel/tracing
 
@@ -77,8 +77,8 @@ vmstat() {
 	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
 }
 
-# watch CLIENT SERVER: until both are gone; sets pinned, the most that the client
-# had pinned, in kB. Fails when one outlives the other by 30 s, or both live for 300.
+# watch CLIENT SERVER: waits for both to exit; sets pinned, the maximum that the client
+# has pinned, in kB. Fails if one outlives the other by 30 s, or both take 300 s.
 watch() {
 	local name kb end=$((SECONDS + 300))
 
@@ -97,7 +97,7 @@ watch() {
 	done
 }
 
-# Until someone listens on port 18515, or for half a minute
+# Waits for a listener on port 18515, up to half a minute
 wait_for_server() {
 	local try
 
@@ -107,7 +107,7 @@ wait_for_server() {
 	done
 }
 
-# What two ends that do not end are waiting for
+# Shows what two processes that hang are waiting for
 show_stuck() { # PID...
 	local pid
 
@@ -118,20 +118,20 @@ show_stuck() { # PID...
 	done
 }
 
-# run_pingpong SIZE ROUNDS [-o]: sets pinned; 2 if it hangs, and not because of HMM
+# run_pingpong SIZE ROUNDS [-o]: sets pinned; returns 2 if it hangs, but not due to HMM
 #
-# An end goes when its last message is acknowledged, and the other may hang then:
-# rxe sends again what is not acknowledged within 67 ms, on however slow a machine,
-# and a message acknowledged while it is being sent again is not complete before its
-# repetition is acknowledged, too, which nobody does any more. All messages have
-# arrived then. And a pinned buffer does without HMM altogether.
+# A process exits when its last message is acknowledged, and the other may hang then. rxe
+# retransmits messages that are not acknowledged within 67 ms, which happens on a slow
+# machine. A message that is acknowledged during its retransmission is not complete until
+# that is acknowledged, too, but the peer is gone. All messages have arrived by then. And
+# with a pinned buffer, HMM is not involved at all.
 run_pingpong() {
 	local args=(-d rxe0 -g "$gid_index" -m 4096 -s "$1" -n "$2" -c)
 	local client server client_status=0 server_status=0
 
 	# shellcheck disable=SC2206 # one option or none
 	args+=(${3:-})
-	# They poll: not nice, they would keep the processors from who watches them
+	# They poll; without nice they would starve watch()
 	nice ibv_rc_pingpong "${args[@]}" >"$work/server" 2>&1 &
 	server=$!
 	wait_for_server
@@ -150,7 +150,7 @@ run_pingpong() {
 	esac
 }
 
-# pingpong SIZE ROUNDS [-o]: one row of the table
+# pingpong SIZE ROUNDS [-o]: one line of the table
 pingpong() {
 	local size=$1 odp=${3:-} name status try pinned rate
 
@@ -197,7 +197,7 @@ torture() {
 	done
 }
 
-# Both lines are this project's own: a stock kernel does not have them.
+# A stock kernel has neither of these lines.
 show_walker() {
 	local calls faults
 
