@@ -51,9 +51,18 @@ run_make() {
 	make -C "$src" O="$obj" ARCH="$arch" CC="$cc" "${flags[@]}" ${KERNEL_MAKE:-} "$@"
 }
 
-# Every line of the fragments must be in the end result
+# Is it an option of this Linux, whatever it depends on?
+has_option() { # CONFIG_OPTION...
+	local option=${1#*CONFIG_}
+
+	find "$src" -name 'Kconfig*' -type f -print0 |
+		xargs -0 grep -qE "^[[:space:]]*(menu)?config ${option%%[= ]*}$"
+}
+
+# Every line of the fragments must be in the end result; stock lacks what is ours, and
+# an old one more than that
 survived() {
-	local line lost=()
+	local line lost=() i
 
 	while read -r line; do
 		case $line in
@@ -64,6 +73,13 @@ survived() {
 			grep -qxF "$line" "$obj/.config" || lost+=("$line") ;;
 		esac
 	done < <(cat "${fragments[@]}")
+	: >"$obj/lacks"
+	for i in "${!lost[@]}"; do
+		[ "${src##*/}" = stock ] || break
+		! has_option "${lost[i]}" || continue
+		echo "${lost[i]%%=*}" >>"$obj/lacks"
+		unset "lost[$i]"
+	done
 	[ ${#lost[@]} = 0 ] || die "$name: lost on the way into .config: ${lost[*]}"
 }
 
@@ -99,6 +115,7 @@ configure >"$log" 2>&1 || {
 	tail -3 "$log" >&2
 	die "$name: cannot be configured; see $log"
 }
+[ ! -s "$obj/lacks" ] || say "$name: this Linux has no $(xargs <"$obj/lacks")"
 mapfile -t wanted < <(targets)
 
 # One line each half minute
