@@ -46,7 +46,7 @@ clean: ## remove everything that was built, but not the download
 
 ##@ Proof
 
-compare: ## run the same tests on stock and on this, side by side
+compare: ## run the same tests on stock and on this; with BASE=6.12 FIXED=1, on its fixes
 	$(packages) run
 	@$(hmm)/check/compare.py $(PROGRAMS)
 

@@ -6,7 +6,8 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 here=$top/tools/testing/hmm
 # The Linux of which all is made: that of BASE=7.2, or what tree.sh fell back to
 base_version=${BASE:-$(cat "$top/build/fallback" 2>/dev/null || echo 7.3)}
-build=${HMM_BUILD:-$top/build/$base_version}
+# FIXED=1 is about that Linux with fixes/VERSION, apart from the one as it comes
+build=${HMM_BUILD:-$top/build/$base_version}${FIXED:+-fixed}
 
 # The same source gives the same object, in whichever clone it is compiled
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$top} CCACHE_NOHASHDIR=1

@@ -6,7 +6,8 @@
 #
 # Whole files stand at their kernel paths; FILE.patch and FILE.NN-name.patch
 # change FILE, in this order. tools/testing/hmm stays here: it is about this
-# repository. "stock" is for a Linux to be tested as it is: the tests only.
+# repository. "stock" is for a Linux to be tested as it is: the tests only, and what
+# an older Linux lacks for them to compile, which is in fixes/compat/VERSION here.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -15,8 +16,7 @@ list() { # [stock]
 
 	cd "$top"
 	if [ "${1:-}" = stock ]; then
-		find lib/test_hmm lib/Kconfig.debug*.patch lib/Makefile*.patch \
-			tools/testing/selftests -type f
+		find lib tools/testing/selftests -type f
 	else
 		for dir in */ MAINTAINERS*.patch; do
 			case $dir in
@@ -35,11 +35,21 @@ target() { # PATCH
 	echo "$file"
 }
 
-lay_out() { # [stock]
-	local path file all
+# Without what is for a directory that BASE does not have
+of_base() {
+	local path dir
 
-	all=$(list "$@")
-	(cd "$top" && grep -v '\.patch$' <<<"$all" | xargs cp --parents -t "$stage")
+	while read -r path; do
+		dir=$(dirname "$path")
+		[ ! -e "$top/$dir/Makefile.patch" ] || [ -d "$base/$dir" ] || continue
+		echo "$path"
+	done
+}
+
+lay_out() { # ROOT PATHS
+	local root=$1 path file
+
+	(cd "$root" && sed '/\.patch$/d; /^$/d' <<<"$2" | xargs -r cp -L --parents -t "$stage")
 	while read -r path; do
 		file=$(target "$path")
 		if [ ! -e "$stage/$file" ]; then
@@ -48,10 +58,18 @@ lay_out() { # [stock]
 		fi
 		# Without fuzz patch takes a hunk with little context at its end for
 		# one that belongs to the end of the file
-		if ! why=$(patch -s -F1 --no-backup-if-mismatch -r - "$stage/$file" "$top/$path" 2>&1); then
+		if ! why=$(patch -s -F1 --no-backup-if-mismatch -r - "$stage/$file" "$root/$path" 2>&1); then
 			die "$path does not apply to $base: $(head -1 <<<"$why")"
 		fi
-	done < <(grep '\.patch$' <<<"$all")
+	done < <(grep '\.patch$' <<<"$2")
+}
+
+lay_out_stock() {
+	local compat
+
+	compat=$here/fixes/compat/$(linux_version "$base")
+	lay_out "$top" "$(list stock | of_base)"
+	[ ! -d "$compat" ] || lay_out "$compat" "$(cd "$compat" && find . ! -type d -printf "%P\n" | sort)"
 }
 
 if [ "${1:-}" = -l ]; then
@@ -60,4 +78,7 @@ if [ "${1:-}" = -l ]; then
 fi
 [ $# -ge 2 ] || die "usage: overlay.sh -l [stock] | overlay.sh BASE STAGE [stock]"
 base=$(readlink -f "$1") stage=$(readlink -f "$2")
-lay_out "${@:3}"
+case ${3:-} in
+stock) lay_out_stock ;;
+*) lay_out "$top" "$(list)" ;;
+esac

@@ -7,7 +7,8 @@
 #          Without BASE=version, and if Debian has no 7.3, the newest that it has
 #          and that our files apply to.
 #   tree   base with the files and patches of this repository
-#   stock  base with the tests only, to see what they say about it
+#   stock  base with the tests only, to see what they say about it; with FIXED=1,
+#          with fixes/VERSION as well, in build/VERSION-fixed
 #   fixed  base with fixes/VERSION
 #
 # The trees share what they have in common through hard links, and a file that
@@ -87,9 +88,23 @@ base_from_debian() {
 
 remove_halves() { rm -rf "$build/base.tmp" "$build/base.tar.xz"; }
 
+# The same base as without FIXED=1
+share_base() {
+	[ -z "${HMM_BUILD:-}" ] || die "FIXED=1 and HMM_BUILD= exclude each other"
+	env -u FIXED "$0" base
+	# It may have settled for another Linux
+	. "$here/env.sh"
+	mkdir -p "$build"
+	ln -sfn "../$base_version/base" "$build/base"
+}
+
 make_base() {
 	local from=debian
 
+	if [ -n "${FIXED:-}" ]; then
+		share_base
+		return
+	fi
 	if [ -n "${LINUX_TREE:-}" ]; then
 		from=$(readlink -f "$LINUX_TREE")
 		[ -d "$from" ] || die "LINUX_TREE=$LINUX_TREE: no such directory"
@@ -138,11 +153,10 @@ install_stage() { # DIR
 }
 
 lay_out() { # tree|stock|fixed
-	if [ "$1" = fixed ]; then
+	if [ "$1" = fixed ] || [ "$1${FIXED:+-fixed}" = stock-fixed ]; then
 		"$here/fixes/fixes.sh" lay-out "$build/base" "$stage"
-	else
-		"$here/base/overlay.sh" "$build/base" "$stage" "$1"
 	fi
+	[ "$1" = fixed ] || "$here/base/overlay.sh" "$build/base" "$stage" "$1"
 }
 
 make_overlaid() { # tree|stock|fixed
@@ -155,7 +169,7 @@ make_overlaid() { # tree|stock|fixed
 	if [ ! -d "$dir" ]; then
 		say "$1: linking to base"
 		rm -rf "$dir.tmp" "$dir.list"
-		cp -al "$build/base" "$dir.tmp" || die "$dir: cannot be made; is there room?"
+		cp -al "$build/base/." "$dir.tmp" || die "$dir: cannot be made; is there room?"
 		mv "$dir.tmp" "$dir"
 	fi
 	install_stage "$dir"

@@ -1,57 +1,172 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""compare.py [PROGRAM]... - the same selftests on stock Linux and on this, side by side
+"""compare.py [PROGRAM]... - the same selftests on two kernels, side by side
 
-Two kernels that differ in nothing but our files, each on a processor for itself. One
-line a test, one line a row of what stock gets wrong, and the counts, kept in
-build/compare/table.txt. Which rows a test shows is in its name and in the comment
-above it. Fails if a test fails here.
+Stock Linux and this, on kernels with checks; or with FIXED=1 stock Linux of BASE= and
+the same with fixes/VERSION, on kernels without, which are much faster; KERNEL=stock-check
+takes those with checks. One line a test, one line a row of what stock gets wrong or a
+fix, and the counts, kept in build/VERSION/compare/table.txt or
+build/VERSION-fixed/compare/table.txt.
+
+Fails if a test fails here; with FIXED=1 if one fails that does not on stock, or if
+those that a fix names in its description as PROGRAM/TEST do not fail on stock and
+pass with it. What BASE= has no code for is in fixes/lacks, and left out.
 """
+import os
 import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 TOP = HERE.parent.parent.parent
-OUT = TOP / "build/compare"
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE / "guest"))
+from guest import BUILD  # noqa: E402
+from rows import tests as rows  # noqa: E402
+
+OUT = BUILD / "compare"
+FIXED = os.environ.get("FIXED", "")
+KERNEL = os.environ.get("KERNEL", "stock-run")
+VERSION = BUILD.name.removesuffix("-fixed")
+GOOD = ("pass", "skip")
 Verdicts = dict[str, str]
-ROW = re.compile(r"\b([CJS])(\d+)\b(?!-)")
-TEST = re.compile(r"(?:^/\*((?:(?!\*/).)*?)\*/\n)?^TEST_F(?:_TIMEOUT)?\((\w+), (\w+)", re.S | re.M)
 
 
-def rows(sources: list[Path]) -> dict[str, set[str]]:
-    """"PROGRAM FIXTURE.TEST" of each row."""
-    found: dict[str, set[str]] = {}
-    for source in sources:
-        for comment, fixture, name in TEST.findall(source.read_text()):
-            text = comment + " " + name.replace("_", " ")
-            for kind, number in ROW.findall(text):
-                found.setdefault(kind + number, set()).add(f"{source.stem} {fixture}.{name}")
+@dataclass
+class Side:
+    """A kernel to run the tests on"""
+    name: str
+    kernel: str
+    env: dict[str, str]
+
+    def run(self, *argv: str | Path) -> str:
+        return subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE, env=self.env).stdout
+
+    def start(self, tests: list[str]) -> subprocess.Popen[str]:
+        (OUT / "list").write_text("".join(f"{test}\n" for test in tests))
+        with (OUT / "list").open() as lines, (OUT / f"{self.name}.verdicts").open("w") as out:
+            return subprocess.Popen(
+                [HERE / "guest/guest.py", "-l", OUT / f"{self.name}.log", "each", self.kernel],
+                stdin=lines, stdout=out, env=self.env, text=True)
+
+    def verdicts(self) -> Verdicts:
+        lines = (OUT / f"{self.name}.verdicts").read_text().splitlines()
+        return {test: verdict for verdict, test in (line.split(" ", 1) for line in lines)}
+
+
+def two_sides() -> tuple[Side, Side]:
+    env = dict(os.environ)
+    if not FIXED:
+        return Side("stock", "stock-check", env), Side("here", "check", env)
+    env["HMM_SOURCE"] = "stock"
+    stock = {name: value for name, value in env.items() if name != "FIXED"}
+    return Side("stock", KERNEL, stock), Side("fixed", KERNEL, env)
+
+
+def has_rdma_tests() -> bool:
+    return (BUILD / "stock/tools/testing/selftests/rdma/rxe_odp.c").exists()
+
+
+def list_tests(side: Side) -> list[str]:
+    tests = side.run(HERE / "guest/guest.py", "list", "hmm").splitlines()
+    if FIXED and has_rdma_tests():
+        tests += side.run(HERE / "guest/guest.py", "list", "rdma").splitlines()
+    return tests
+
+
+def words(path: Path) -> list[list[str]]:
+    lines = (line.split("#")[0].split() for line in path.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def matches(test: str, program: str, pattern: str) -> bool:
+    """Whether the pattern is that of a variant or a test, or of both"""
+    of, name = test.split()
+    return (Path(of).stem == program and
+            (fnmatchcase(name, f"*.{pattern}") or fnmatchcase(name, f"*.{pattern}.*")))
+
+
+def lacked(tests: list[str]) -> dict[str, str]:
+    """What this Linux has no code for, and why"""
+    found = {}
+    for version, program, pattern, *why in words(HERE / "fixes/lacks") if FIXED else []:
+        for test in tests:
+            if version == VERSION and matches(test, program, pattern):
+                found[test] = " ".join(why)
     return found
 
 
-def named_rows(test: str) -> set[str]:
-    return {kind + number for kind, number in ROW.findall(re.sub(r"[._]", " ", test))}
+@dataclass
+class Seen:
+    """What tests say of a row or of a fix"""
+    tests: list[str]
+    stock: Verdicts
+    other: Verdicts
+
+    @property
+    def red(self) -> int:
+        return sum(self.stock[test] not in GOOD for test in self.tests)
+
+    @property
+    def green(self) -> int:
+        return sum(self.other[test] == "pass" for test in self.tests)
+
+    @property
+    def skipped(self) -> int:
+        return sum(self.other[test] == "skip" for test in self.tests)
+
+    @property
+    def shown(self) -> bool:
+        """Red on stock, green on the other; those that are skipped do not count."""
+        return self.red > 0 and self.green + self.skipped == len(self.tests)
+
+    def line(self, name: str, width: int, where: str) -> str:
+        said = f"{name:{width}} {len(self.tests)} tests: {self.red} fail on stock, {self.green} pass {where}"
+        return said + (f", {self.skipped} skipped" if self.skipped else "")
 
 
-def without_variant(test: str) -> str:
-    parts = test.split(".")
-    return parts[0] + "." + parts[-1]
+def of_row(test: str, names: list[str]) -> bool:
+    """Tests are named by fixture and name, or by fixture and variant."""
+    program, name = test.split()
+    parts = name.split(".")
+    return any(f"{program} {parts[0]}.{part}" in names for part in parts[1:])
 
 
-def row_line(row: str, tests: set[str], stock: Verdicts, here: Verdicts) -> str:
-    of_row = [test for test in here if without_variant(test) in tests or row in named_rows(test)]
-    wrong = sum(stock[test] not in ("pass", "skip") for test in of_row)
-    right = sum(here[test] == "pass" for test in of_row)
-    skips = sum(here[test] == "skip" for test in of_row)
-    said = f"{row:5} {len(of_row)} tests: {wrong} fail on stock, {right} pass here"
-    return said + (f", {skips} skipped" if skips else "")
+def row_lines(stock: Verdicts, here: Verdicts) -> list[str]:
+    found = rows()
+    lines = ["", "rows of what stock gets wrong, by their tests"]
+    for row in sorted((row for row in found if row[0] == "S"), key=lambda row: int(row[1:])):
+        tests = [test for test in here if of_row(test, found[row])]
+        if tests:
+            lines.append(Seen(tests, stock, here).line(row, 5, "here"))
+    return lines
+
+
+def fix_lines(stock: Verdicts, fixed: Verdicts) -> tuple[list[str], int]:
+    """And how many fixes do not keep what they promise"""
+    lines, bad = ["", "fixes, by the tests that they name"], 0
+    programs = "|".join(sorted({Path(test.split()[0]).stem for test in fixed}))
+    series = TOP / "fixes" / VERSION / "series"
+    for name, *_ in words(series):
+        patch = series.parent / name
+        header = patch.read_text().partition("\n---\n")[0]
+        named = re.findall(rf"\b({programs})/([\w.*]+\w\*?)", header)
+        tests = [test for test in fixed if any(matches(test, *each) for each in named)]
+        if not any(fixed[test] == "pass" or stock[test] not in GOOD for test in tests):
+            lines.append(f"{patch.stem:32} no test that runs here")
+            continue
+        seen = Seen(tests, stock, fixed)
+        lines.append(seen.line(patch.stem, 32, "with it") + ("" if seen.shown else " <- WRONG"))
+        bad += not seen.shown
+    return lines, bad
 
 
 def failures(found: Verdicts) -> int:
-    return sum(verdict not in ("pass", "skip") for verdict in found.values())
+    return sum(verdict not in GOOD for verdict in found.values())
 
 
 def counts(name: str, found: Verdicts) -> str:
@@ -59,53 +174,51 @@ def counts(name: str, found: Verdicts) -> str:
     return f"{name}: {count['pass']} passed, {failures(found)} failed, {count['skip']} skipped"
 
 
-def table(stock: Verdicts, here: Verdicts) -> list[str]:
-    lines = [f"{'stock':6} {'here':6} test"]
-    lines += [f"{stock[test]:6} {here[test]:6} {test}" for test in here]
-    lines += ["", "rows of what stock gets wrong, by their tests"]
-    found = rows(sorted((TOP / "tools/testing/selftests/hmm").glob("*.c")))
-    names = set(found).union(*map(named_rows, here))
-    for row in sorted((row for row in names if row[0] == "S"), key=lambda row: int(row[1:])):
-        lines.append(row_line(row, found.get(row, set()), stock, here))
-    return [*lines, "", counts("stock", stock), counts("here", here)]
-
-
-def run(*argv: str | Path) -> str:
-    return subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE).stdout
-
-
-def start(kernel: str, name: str, tests: str) -> subprocess.Popen[str]:
-    (OUT / "list").write_text(tests)
-    with (OUT / "list").open() as lines, (OUT / f"{name}.verdicts").open("w") as out:
-        return subprocess.Popen([HERE / "guest/guest.py", "-l", OUT / f"{name}.log", "each", kernel],
-                                stdin=lines, stdout=out, text=True)
-
-
-def verdicts(name: str) -> Verdicts:
-    lines = (OUT / f"{name}.verdicts").read_text().splitlines()
-    return {test: verdict for verdict, test in (line.split(" ", 1) for line in lines)}
+def report(stock: Side, other: Side, left_out: dict[str, str]) -> int:
+    before, after = stock.verdicts(), other.verdicts()
+    lines = [f"{stock.name:6} {other.name:6} test"]
+    lines += [f"{before[test]:6} {after[test]:6} {test}" for test in after]
+    lines += [f"{'-':6} {'-':6} {test}: {why}" for test, why in left_out.items()]
+    if FIXED:
+        summary, bad = fix_lines(before, after)
+        for test in after:
+            if before[test] in GOOD and after[test] not in GOOD:
+                summary.append(f"fails with the fixes alone: {test}")
+                bad += 1
+    else:
+        summary, bad = row_lines(before, after), failures(after)
+    said = [*lines, *summary, "", counts(stock.name, before), counts(other.name, after)]
+    if left_out:
+        said.append(f"{len(left_out)} left out: Linux {VERSION} has no such thing")
+    text = "\n".join(said)
+    (OUT / "table.txt").write_text(text + "\n")
+    print(text)
+    return 1 if bad else 0
 
 
 def main(programs: list[str]) -> int:
+    if FIXED:
+        subprocess.run([HERE / "fixes/lay-out.sh", "-l"], check=True, stdout=subprocess.DEVNULL)
+    sides = two_sides()
+    for side in sides:
+        side.run(HERE / "base/kernel.sh", side.kernel)
+        tests = list_tests(side)
     OUT.mkdir(parents=True, exist_ok=True)
-    for kernel in "check", "stock-check":
-        run(HERE / "base/kernel.sh", kernel)
-    tests = run(HERE / "guest/guest.py", "list").splitlines(True)
+    left_out = lacked(tests)
+    tests = [test for test in tests if test not in left_out]
     if programs:
-        tests = [test for test in tests if test.split()[0] in programs]
+        tests = [test for test in tests if Path(test.split()[0]).stem in programs]
     if not tests:
         sys.exit(f"compare.py: {' '.join(programs)}: no such program")
-    print(f"compare.py: {len(tests)} tests on both; their words go to build/compare", flush=True)
-    both = [start(kernel, name, "".join(tests))
-            for kernel, name in (("stock-check", "stock"), ("check", "here"))]
+    print(f"compare.py: {len(tests)} tests on both; their words go to {os.path.relpath(OUT, TOP)}", flush=True)
+    both = [side.start(tests) for side in sides]
     if any([process.wait() for process in both]):
         sys.exit("compare.py: the tests do not run: see above")
-    here = verdicts("here")
-    text = "\n".join(table(verdicts("stock"), here))
-    (OUT / "table.txt").write_text(text + "\n")
-    print(text)
-    return 1 if failures(here) else 0
+    return report(*sides, left_out)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except subprocess.CalledProcessError as why:
+        sys.exit(f"compare.py: {Path(why.cmd[0]).name} failed: see above")

@@ -6,7 +6,7 @@
   guest.py kselftest KERNEL TESTS [PROGRAM [OPTION...]]
                                                   selftests: hmm, hmm-tests, rdma
   guest.py each KERNEL                            tests one by one, see below
-  guest.py list                                   the tests there are, for "each"
+  guest.py list [TESTS]                           those there are, for "each"
   guest.py kunit [MACHINE]...                     mm/tests/hmm_kunit.c
   guest.py bits32 MACHINE...                      KUnit and selftests, on 32 bit
 
@@ -47,7 +47,8 @@ HERE = Path(__file__).resolve().parent.parent
 TOP = HERE.parent.parent.parent
 BUILD = Path(subprocess.run(["bash", "-c", '. "$0" && echo "$build"', HERE / "env.sh"],
                             check=True, text=True, stdout=subprocess.PIPE).stdout.strip())
-TREE = BUILD / "tree"
+# What the tests are built of
+TREE = BUILD / os.environ.get("HMM_SOURCE", "tree")
 
 # A busy host makes the guest look stuck for longer than its watchdogs bear, and its
 # timer look dead while it boots
@@ -147,7 +148,7 @@ def makefile_programs(directory: str) -> list[str]:
 
 def build_collection(tests: Tests) -> Path:
     """Where its programs are"""
-    script("base/tree.sh", "tree")
+    script("base/tree.sh", TREE.name)
     out = BUILD / "selftests" / tests.directory
     with locked("selftests"):
         build_tests(tests.directory, out, "", "", *(word.format(out=out) for word in tests.goal))
@@ -274,17 +275,18 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
     return report(ktap)
 
 
-def list_tests() -> None:
+def list_tests(tests_of: Tests) -> None:
     """The harness lists variants and tests of a fixture side by side."""
-    where = build_collection(TESTS["hmm"])
-    for program in makefile_programs("hmm"):
-        said = subprocess.run([where / program, "-l"], text=True, stdout=subprocess.PIPE,
+    where = build_collection(tests_of)
+    beside = "" if tests_of is TESTS["hmm"] else f"../{tests_of.directory}/"
+    for program in tests_of.programs or makefile_programs(tests_of.directory):
+        said = subprocess.run([where / Path(program).stem, "-l"], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False).stdout
         fixture, variants, tests = "", [], []
         for line in [*said.splitlines(), "---"]:
             if line.startswith("---"):
                 for variant, test in itertools.product(variants or [""], tests):
-                    say(f"{program} {fixture}.{variant and variant + '.'}{test}")
+                    say(f"{beside}{program} {fixture}.{variant and variant + '.'}{test}")
                 variants, tests = [], []
             elif not line.startswith("#"):
                 fixture = line.split()[0] if line[:1] != " " else fixture
@@ -522,7 +524,9 @@ def main() -> int:
                 raise Failed(f"{name}: there are {' '.join(MACHINES)}")
         return on_machines(words or ["um"], *([kunit, bits32] if action == "bits32" else [kunit]))
     if action == "list":
-        list_tests()
+        if words and words[0] not in TESTS:
+            raise Failed(f"there are {' '.join(TESTS)}")
+        list_tests(TESTS[words[0] if words else "hmm"])
         return 0
     if not words:
         raise Failed(f"{action}: which kernel? See {HERE / 'config/kernels'}")

@@ -1,0 +1,1 @@
+../../../7.2/include/linux/hmm-unlocked.h
