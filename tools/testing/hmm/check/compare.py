@@ -198,7 +198,7 @@ def report(stock: Side, other: Side, left_out: dict[str, str]) -> int:
 
 def main(programs: list[str]) -> int:
     if FIXED:
-        subprocess.run([HERE / "fixes/lay-out.sh", "-l"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([HERE / "fixes/fixes.sh", "list"], check=True, stdout=subprocess.DEVNULL)
     sides = two_sides()
     for side in sides:
         side.run(HERE / "base/kernel.sh", side.kernel)
