@@ -6,9 +6,8 @@
 #ifndef _LINUX_HMM_COMPAT_H
 #define _LINUX_HMM_COMPAT_H
 
-/* The test driver alone, by either of its names */
-#define kmod_test_hmm		1
-#define kmod_test_hmm_range	1
+/* The test driver alone */
+#define kmod_test_hmm	1
 #if defined(MODULE) && __KBUILD_MODNAME
 
 #include <linux/dma-map-ops.h>
@@ -29,6 +28,9 @@
 #define HMM_PFN_DMA_MAPPED		0UL
 #define HMM_PFN_P2PDMA			0UL
 #define HMM_PFN_P2PDMA_BUS		0UL
+
+#define HMM_DMIRROR_FLAGS		(~1U)
+#define HMM_DMIRROR_FLAG_FAIL_ALLOC	1
 
 /* So says the driver that there is no device for HMM_RANGE_DMA */
 #undef CONFIG_HAS_DMA
@@ -75,5 +77,4 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm,
 
 #endif
 #undef kmod_test_hmm
-#undef kmod_test_hmm_range
 #endif

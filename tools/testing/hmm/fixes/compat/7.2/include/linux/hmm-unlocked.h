@@ -7,6 +7,9 @@
 #include <linux/mmap_lock.h>
 #include <linux/mmu_notifier.h>
 
+/* Of hmm_dmirror, which the kernel's own tests use; nobody asks for it here */
+#define HMM_DMIRROR_READ_UNLOCKED	(~0U)
+
 static inline int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 						   unsigned long timeout)
 {
