@@ -6,8 +6,8 @@
  * every kind that memory without a device has, and a file whose faults do as they
  * are told.  Answers are compared with what the page table holds.
  *
- * Letters and numbers in comments (C2, J15, S1, promise 6) are those of
- * Documentation/mm/hmm.rst.
+ * Promises in comments are those of Documentation/mm/hmm.rst; codes such as C2, J15
+ * and S1 are rows of tools/testing/hmm/rows.md.
  */
 #include <kunit/device.h>
 #include <kunit/test.h>
