@@ -485,6 +485,37 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 	EXPECT_TRUE(filled(p, HUGE / 2));
 }
 
+/* S38: Also where a child has the huge page, too; each keeps its bytes */
+TEST_F(hmm, single_destinations_of_a_forked_huge_page)
+{
+	uint8_t want[HUGE_NR];
+	uint64_t src[HUGE_NR];
+	int status, to_child[2];
+	unsigned long i;
+	pid_t child;
+	char *p, go;
+
+	NEED_DEVICE();
+	NEED_THP();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	ASSERT_EQ(0, pipe(to_child));
+	child = fork();
+	if (!child)
+		_exit(read(to_child[0], &go, 1) == 1 && filled(p, HUGE) ? 0 : 1);
+	for (i = 0; i < HUGE_NR; i++)
+		want[i] = i % 3 != 1;
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_COMPOUND, p, HUGE_NR, want, src));
+	for (i = 0; i < HUGE_NR; i++)
+		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
+	memset(p, 0, HUGE / 2);
+	ASSERT_EQ(1, write(to_child[1], "", 1));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(filled(p + HUGE / 2, HUGE / 2));
+}
+
 /* Others' processors */
 
 static bool on_cpu(int cpu)
