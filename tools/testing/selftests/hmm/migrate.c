@@ -446,6 +446,15 @@ TEST_F(hmm, single_destinations_of_a_huge_page)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
+/* A filled huge page in coherent memory, or NULL if it did not get there */
+static char *map_coherent_huge(void)
+{
+	char *p = map_anon(HUGE, true);
+
+	fill(p, HUGE);
+	return to_device(COHERENT_A, p, HUGE_NR, true) == HUGE_NR ? p : NULL;
+}
+
 /* A coherent huge page is split as well, and the device gets all pages back */
 TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 {
@@ -454,9 +463,8 @@ TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 
 	NEED(hmm.dev[COHERENT_A].nr, "needs coherent memory");
 	NEED_THP();
-	p = map_anon(HUGE, true);
-	fill(p, HUGE);
-	ASSERT_EQ(HUGE_NR, to_device(COHERENT_A, p, HUGE_NR, true));
+	p = map_coherent_huge();
+	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_FAIL, &fail));
 	EXPECT_EQ(HUGE_NR, to_system(COHERENT_A, p, HUGE_NR, true));
 	EXPECT_TRUE(filled(p, HUGE));
@@ -475,9 +483,8 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 
 	NEED(hmm.dev[COHERENT_A].nr, "needs coherent memory");
 	NEED_THP();
-	p = map_anon(HUGE, true);
-	fill(p, HUGE);
-	ASSERT_EQ(HUGE_NR, to_device(COHERENT_A, p, HUGE_NR, true));
+	p = map_coherent_huge();
+	ASSERT_NE(NULL, p);
 	before = number_of(deferred, "");
 	NEED(before >= 0, "needs counters of huge pages");
 	ASSERT_EQ(0, munmap(p + HUGE / 2, HUGE / 2));
