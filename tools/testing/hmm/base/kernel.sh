@@ -39,7 +39,7 @@ for fragment; do
 	fragments+=("$fragment")
 done
 
-# As for make itself, LLVM=-16 takes clang-16 and what belongs to it
+# As for make itself, LLVM=-19 takes clang-19 and what belongs to it
 cc=${CROSS_COMPILE:-}gcc
 [ -z "${LLVM:-}" ] || cc=clang$LLVM
 command -v "$cc" >/dev/null || die "$cc: not found; install it"
