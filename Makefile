@@ -2,7 +2,7 @@
 
 hmm := tools/testing/hmm
 guest := $(hmm)/guest/guest.py
-packages := @$(hmm)/base/packages.sh
+packages := @$(hmm)/base/packages.sh install
 
 help: ## show this list
 	@awk '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -108,7 +108,7 @@ i386: ## run tests on i386 with PAE and high memory
 ##@ Release
 
 apply: ## add our files and patches to a 7.3 tree: make apply TREE=dir
-	@$(hmm)/base/apply.sh "$(TREE)"
+	@$(hmm)/base/overlay.sh apply "$(TREE)"
 
 fixes: ## make patches that fix stock's own walker: BASE=7.3, 7.2 or 6.12
 	$(packages) run

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# overlay.sh -l [stock] - list the files of this repository that go into Linux
-# overlay.sh BASE STAGE [stock] - lay out in STAGE what BASE is to become
+# overlay.sh list [stock] - list the files of this repository that go into Linux
+# overlay.sh lay-out BASE STAGE [stock] - copy them to STAGE, and what they patch from BASE
+# overlay.sh apply TREE - put them into a Linux 7.3 tree, all or none of them
 #
 # Whole files stand at their kernel paths; FILE.patch and FILE.NN-name.patch
 # change FILE, in this order. tools/testing/hmm stays here: it is about this
@@ -72,13 +73,86 @@ lay_out_stock() {
 	[ ! -d "$compat" ] || lay_out "$compat" "$(cd "$compat" && find . ! -type d -printf "%P\n" | sort)"
 }
 
-if [ "${1:-}" = -l ]; then
-	list "${@:2}"
-	exit
-fi
-[ $# -ge 2 ] || die "usage: overlay.sh -l [stock] | overlay.sh BASE STAGE [stock]"
-base=$(readlink -f "$1") stage=$(readlink -f "$2")
-case ${3:-} in
-stock) lay_out_stock ;;
-*) lay_out "$top" "$(list)" ;;
+# Is the tree one that can be changed?
+inspect() {
+	local version changes
+
+	[ -f "$base/mm/hmm.c" ] || die "$base: not a Linux source tree"
+	version=$(linux_version "$base")
+	[ "$version" = 7.3 ] || die "$base: Linux $version, but this is for 7.3.x"
+	[ ! -e "$base/lib/test_hmm/core.c" ] || die "$base: has these files already"
+	if [ -e "$base/.git" ]; then
+		changes=$(git -C "$base" status --porcelain) || die "$base: git cannot read it; see above"
+		[ -z "$changes" ] || die "$base: has uncommitted changes; commit or stash them first"
+	elif [ -n "$(find "$base" -name '*.rej' -print -quit)" ]; then
+		die "$base: has *.rej files, left from a patch that did not apply"
+	fi
+}
+
+# Moves the original files back, and removes the directories that are new
+undo() {
+	local path
+
+	trap '' INT TERM
+	while read -r path; do
+		if [ -e "$work/old/$path" ]; then
+			mv -f "$work/old/$path" "$base/$path"
+		elif [ ! -e "$stage/$path" ]; then
+			rm -f "$base/$path"
+		fi
+		rmdir -p --ignore-fail-on-non-empty "$base/${path%/*}" 2>/dev/null || true
+	done <"$work/list"
+	finish
+	die "$base: could not be written; nothing was changed"
+}
+
+finish() {
+	rm -rf "$work"
+	trap - EXIT
+}
+
+replace() {
+	local path dir
+
+	while read -r path; do
+		dir=$(dirname "$path")
+		mkdir -p "$base/$dir" "$work/old/$dir"
+		[ ! -e "$base/$path" ] || mv "$base/$path" "$work/old/$path"
+		mv "$stage/$path" "$base/$path"
+	done <"$work/list"
+}
+
+apply() {
+	local nr
+
+	inspect
+	mkdir "$work" || die "$work: cannot be made; another run is active, or was interrupted: then remove it"
+	trap finish EXIT
+	mkdir "$stage" "$work/old"
+	lay_out "$top" "$(list)"
+	(cd "$stage" && find . -type f -printf '%P\n' | sort) >"$work/list"
+	trap undo EXIT
+	trap exit INT TERM
+	replace
+	nr=$(wc -l <"$work/list")
+	finish
+	say "$base: $nr files written"
+}
+
+usage="usage: overlay.sh list [stock] | overlay.sh lay-out BASE STAGE [stock] | overlay.sh apply TREE"
+case ${1:-}:$# in
+list:[12]) list "${2:-}" ;;
+lay-out:[34])
+	base=$(readlink -f "$2") stage=$(readlink -f "$3")
+	case ${4:-} in
+	stock) lay_out_stock ;;
+	*) lay_out "$top" "$(list)" ;;
+	esac ;;
+apply:2)
+	[ -n "$2" ] || die "usage: make apply TREE=dir"
+	[ -d "$2" ] || die "$2: no such directory"
+	base=$(readlink -f "$2")
+	work=$base/.hmm-apply stage=$work/new
+	apply ;;
+*) die "$usage" ;;
 esac

@@ -51,7 +51,7 @@ source_of() { # PACKAGE-FILE
 
 # What versions of Linux Debian has, the newest first
 versions() {
-	"$here/base/fetch.sh" -l linux-source- |
+	"$here/base/packages.sh" list linux-source- |
 		sed -nE 's/^linux-source-([0-9]+\.[0-9]+)$/\1/p' | sort -Vru
 }
 
@@ -78,7 +78,7 @@ fall_back() {
 base_from_debian() {
 	local deb status=0
 
-	deb=$("$here/base/fetch.sh" "$package") || status=$?
+	deb=$("$here/base/packages.sh" fetch "$package") || status=$?
 	[ $status != 3 ] || fall_back
 	[ $status = 0 ] || exit $status
 	say "unpacking ${deb##*/}"
@@ -156,7 +156,7 @@ lay_out() { # tree|stock|fixed
 	if [ "$1" = fixed ] || [ "$1${FIXED:+-fixed}" = stock-fixed ]; then
 		"$here/fixes/fixes.sh" lay-out "$build/base" "$stage"
 	fi
-	[ "$1" = fixed ] || "$here/base/overlay.sh" "$build/base" "$stage" "$1"
+	[ "$1" = fixed ] || "$here/base/overlay.sh" lay-out "$build/base" "$stage" "$1"
 }
 
 make_overlaid() { # tree|stock|fixed

@@ -67,7 +67,7 @@ mkdir -p "$logs"
 mapfile -t suites < <(selected "$@")
 [ ${#suites[@]} -gt 0 ] || die "$*: no suite of that name in tools/testing/hmm/check/suites"
 echo "[0/${#suites[@]}] packages, source, kernel"
-"$here/base/packages.sh" check
+"$here/base/packages.sh" install check
 "$here/base/kernel.sh" check
 echo "      $SECONDS s"
 i=0

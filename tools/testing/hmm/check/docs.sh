@@ -13,7 +13,7 @@ obj=$build/docs
 log=$obj.log
 
 # Our files, by the names that Sphinx uses
-ours() { "$here/base/overlay.sh" -l | grep -v '\.patch$' | sed 's/\.rst$//'; }
+ours() { "$here/base/overlay.sh" list | grep -v '\.patch$' | sed 's/\.rst$//'; }
 
 render() {
 	command -v sphinx-build >/dev/null || die "sphinx-build is missing: install python3-sphinx"

@@ -24,7 +24,7 @@ build_sparse() {
 	local orig
 
 	say "the sparse here is too old for this kernel: building $version" >&2
-	orig=$("$here/base/fetch.sh" -s sparse)
+	orig=$("$here/base/packages.sh" fetch-source sparse)
 	[[ $orig == *sparse_$version* ]] || say "${orig##*/}: newer than was tried" >&2
 	mkdir -p "$out/sparse"
 	tar -xf "$orig" -C "$out/sparse" --strip-components=1
@@ -90,7 +90,7 @@ try() { # LINTER
 }
 
 mkdir -p "$out"
-"$here/base/packages.sh" lint
+"$here/base/packages.sh" install lint
 [ $# -gt 0 ] || set -- sparse cocci shell
 [ "$*" = shell ] || "$here/base/kernel.sh" check
 for linter; do

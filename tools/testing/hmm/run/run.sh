@@ -46,7 +46,7 @@ if [ "${1:-}" = job ]; then
 	echo "0 passed, 1 failed, 0 skipped"
 	exit 1
 fi
-step "Debian packages" "$here/base/packages.sh" run
+step "Debian packages" "$here/base/packages.sh" install run
 step "Linux $base_version" "$here/base/tree.sh" base
 # tree.sh may have chosen another version
 . "$here/env.sh"

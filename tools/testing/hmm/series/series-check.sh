@@ -58,7 +58,7 @@ check_equal() {
 	local stage=$tmp/stage paths
 
 	mkdir "$stage"
-	"$here/base/overlay.sh" "$build/base" "$stage"
+	"$here/base/overlay.sh" lay-out "$build/base" "$stage"
 	mapfile -t paths < <(find "$stage" -type f -printf '%P\n'; removed)
 	same "the overlay" "$(tree_of "$stage" "${paths[@]}")"
 }

@@ -196,7 +196,7 @@ make_outputs() {
 		die "git request-pull: $(head -1 "$out/log")"
 }
 
-overlay=$("$here/base/overlay.sh" -l | sort)
+overlay=$("$here/base/overlay.sh" list | sort)
 check_lists
 [ "${1:-}" != list ] || { say "$(order | wc -l) patches, each path is in one"; exit 0; }
 "$here/base/tree.sh" base
