@@ -2,19 +2,78 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # kernel.sh NAME [SOURCE ARCH FRAGMENT...] - build a kernel and its modules
+# kernel.sh -c [-f CFLAGS] [-o OBJECT] DIR PATH... - a test driver with its own copy of a file
 #
 # A NAME alone is a line of config/kernels, which has the rest.
 # From build/7.3/SOURCE (tree, stock, ...) into build/7.3/NAME, configured as
 # tinyconfig and the fragments config/FRAGMENT.config, or files if they have a
 # slash. FRAGMENT.h is a header that mm/gup_test.c, a test itself, is compiled with.
 # Builds only what has changed since the last time.
+#
+# -c makes DIR/test_hmm.ko for kernel `check`, as an external module: the test driver's
+# object as it was built with the kernel, and DIR/mm/hmm.c (if PATH is mm/hmm.c),
+# compiled with CFLAGS in addition. The module calls this copy, and not the kernel's;
+# so does a copy of the kernel's OBJECT. What the copy calls that no other module gets
+# is exported by config/exports.h: if modpost finds a symbol undefined, add it there.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
+usage="usage: kernel.sh NAME [SOURCE ARCH FRAGMENT...] | kernel.sh -c [-f CFLAGS] [-o OBJECT] DIR PATH...; NAME alone is one of config/kernels"
+
+ccached() { # COMPILER
+	[ -n "${CCACHE_DISABLE:-}" ] || ! command -v ccache >/dev/null || printf 'ccache '
+	echo "$1"
+}
+
+with_own_copy() { # [-f CFLAGS] [-o OBJECT]... DIR PATH...
+	local obj=$build/check cflags='' objects=(lib/test_hmm/test_hmm.o) option dir object parts
+
+	while getopts :f:o: option; do
+		case $option in
+		f) cflags=$OPTARG ;;
+		o) objects+=("$OPTARG") ;;
+		*) die "$usage" ;;
+		esac
+	done
+	shift $((OPTIND - 1))
+	[ $# -ge 2 ] || die "$usage"
+	[ -d "$1" ] || die "$1: no such directory"
+	dir=$(readlink -f "$1")
+	shift
+	# These have no source here, so kbuild takes them as they are
+	parts=("${@/%.c/.o}")
+	for object in "${objects[@]}"; do
+		[ -f "$obj/$object" ] || die "$obj/$object: not there; build kernel check first"
+		cp "$obj/$object" "$dir/kernel-${object##*/}"
+		parts+=("kernel-${object##*/}")
+	done
+	# The copy is the kernel's code: headers hide some of what it needs from modules,
+	# and MODULE_IMPORT_NS() would not import what KUnit's tests need
+	cat >"$dir/kernel.h" <<-'END'
+		#undef MODULE
+		asm(".pushsection .modinfo, \"a\"\n"
+		    ".asciz \"import_ns=EXPORTED_FOR_KUNIT_TESTING\"\n"
+		    ".popsection");
+	END
+	cat >"$dir/Kbuild" <<-END
+		obj-m := test_hmm.o
+		test_hmm-y := ${parts[*]}
+		ccflags-y := -include $dir/kernel.h -D__DISABLE_EXPORTS -I\$(srctree)/mm $cflags
+	END
+	make -s -C "$build/tree" O="$obj" ARCH=x86_64 CC="$(ccached gcc)" M="$dir" modules >"$dir/log" 2>&1 || {
+		grep -m 3 -E 'error|ERROR|undefined' "$dir/log" >&2 || tail -3 "$dir/log" >&2
+		die "$dir: cannot be built; see $dir/log"
+	}
+}
+
+if [ "${1:-}" = -c ]; then
+	with_own_copy "${@:2}"
+	exit
+fi
 # shellcheck disable=SC2046 # one word an argument
 [ $# != 1 ] || set -- $(awk -v name="$1" '$1 == name' "$here/config/kernels")
 
-[ $# -ge 4 ] || die "usage: kernel.sh NAME [SOURCE ARCH FRAGMENT...]; NAME alone is one of config/kernels"
+[ $# -ge 4 ] || die "$usage"
 case $1 in
 base | tree | stock) die "$1: is the name of a source tree" ;;
 esac
@@ -43,9 +102,7 @@ done
 cc=${CROSS_COMPILE:-}gcc
 [ -z "${LLVM:-}" ] || cc=clang$LLVM
 command -v "$cc" >/dev/null || die "$cc: not found; install it"
-if [ -z "${CCACHE_DISABLE:-}" ] && command -v ccache >/dev/null; then
-	cc="ccache $cc"
-fi
+cc=$(ccached "$cc")
 run_make() {
 	# shellcheck disable=SC2086 # $KERNEL_MAKE is for several words
 	make -C "$src" O="$obj" ARCH="$arch" CC="$cc" "${flags[@]}" ${KERNEL_MAKE:-} "$@"

@@ -119,7 +119,7 @@ def run_tests(build: Path) -> None:
     for name in FILES:
         text = (build / "tree" / name).read_text()
         (OUT / name).write_text(text.replace("\nstatic __always_inline ", "\nstatic noinline "))
-    run(HERE / "mutants/own-copy.sh", "-f", CFLAGS, "-o", "mm/tests/hmm_kunit.o", OUT, *FILES)
+    run(HERE / "base/kernel.sh", "-c", "-f", CFLAGS, "-o", "mm/tests/hmm_kunit.o", OUT, *FILES)
     print("coverage.py: running the tests; their output goes to build/coverage/tests.log", flush=True)
     with (OUT / "tests.log").open("w") as log:
         run(HERE / "guest/guest.py", "-t", "3600", "-a", "kmemleak=off kunit.enable=1", "-d", "all",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Exported by the checking kernel to the test driver, into which mutants.sh and
- * coverage.py link copies of these files; see mutants/own-copy.sh.
+ * coverage.py link copies of these files; see base/kernel.sh.
  */
 #include <linux/export.h>
 

@@ -8,7 +8,7 @@
 # them fails, or if the kernel complains or crashes, and the same test passes without
 # the mutant. Otherwise it survives. -l lists the mutants, and the rows without one.
 #
-# A mutated file is linked into the test driver, see own-copy.sh, so that one boot is
+# A mutated file is linked into the test driver, see kernel.sh -c, so that one boot is
 # enough for many mutants. After each mutant, its tests are run in the same way without
 # it: they must pass, which also shows that the mutant has left no damage behind.
 set -euo pipefail
@@ -47,7 +47,7 @@ make_module() { # NAME FILE [PATCH]
 	fi
 	rm -rf "$to"
 	mv "$new" "$to"
-	"$here/mutants/own-copy.sh" "$to" "$2"
+	"$here/base/kernel.sh" -c "$to" "$2"
 }
 
 # A copy, because the tree may change meanwhile
