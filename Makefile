@@ -55,7 +55,7 @@ mutants: ## reintroduce old faults one by one, and check that the tests notice
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
 rows: ## list the tests and mutants of each row of rows.md
-	@$(hmm)/check/rows.py
+	@$(hmm)/check/compare.py --rows
 
 coverage: ## measure which lines and branches of mm/hmm.c and mm/hmm_dma.c are tested
 	$(packages) run

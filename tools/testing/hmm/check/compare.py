@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """compare.py [PROGRAM]... - the same selftests on two kernels, side by side
+compare.py --rows - which tests and mutants there are for each row of rows.md
 
 Stock Linux and this, on kernels with checks; or with FIXED=1 stock Linux of BASE= and
 the same with fixes/VERSION, on kernels without, which are much faster; KERNEL=stock-check
@@ -11,12 +12,15 @@ build/VERSION-fixed/compare/table.txt.
 Fails if a test fails here; with FIXED=1 if one fails that does not on stock, or if
 those that a fix names in its description as PROGRAM/TEST do not fail on stock and
 pass with it. What BASE= has no code for is in fixes/lacks, and left out.
+
+Rows are named in the comment before a test, in the first argument of a ROW() in
+table.c, and in the "Row:" line of a mutant.
 """
 import os
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,7 +30,6 @@ TOP = HERE.parent.parent.parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE / "guest"))
 from guest import BUILD  # noqa: E402
-from rows import tests as rows  # noqa: E402
 
 OUT = BUILD / "compare"
 FIXED = os.environ.get("FIXED", "")
@@ -34,6 +37,49 @@ KERNEL = os.environ.get("KERNEL", "stock-run")
 VERSION = BUILD.name.removesuffix("-fixed")
 GOOD = ("pass", "skip")
 Verdicts = dict[str, str]
+Rows = dict[str, list[str]]
+ROW = re.compile(r"\b([CJGS]\d+)\b")
+TEST = re.compile(r"/\*((?:(?!\*/).)*)\*/\s*(?:static void (hmm_test_\w+)|TEST_F(?:_TIMEOUT)?\((\w+), (\w+))",
+                  re.S)
+ENTRY = re.compile(r"^ROW(?:_WAITS)?\((\w+), (\w+),", re.M)
+
+
+def rows_of(text: str) -> set[str]:
+    return set(ROW.findall(text.replace("_", " ")))
+
+
+def tests_of_rows() -> Rows:
+    found: Rows = defaultdict(list)
+    for path in [*sorted(TOP.glob("tools/testing/selftests/*/*.c")), TOP / "mm/tests/hmm_kunit.c"]:
+        text = path.read_text(encoding="utf-8")
+        for comment, kunit, fixture, name in TEST.findall(text):
+            for row in rows_of(comment):
+                found[row].append(f"kunit {kunit}" if kunit else f"{path.stem} {fixture}.{name}")
+        for rows, name in ENTRY.findall(text):
+            for row in rows_of(rows):
+                found[row].append(f"{path.stem} table.{name}")
+    return found
+
+
+def mutants_of_rows() -> Rows:
+    found: Rows = defaultdict(list)
+    for path in sorted((TOP / "tools/testing/hmm/mutants").glob("*.diff")):
+        header = path.read_text(encoding="utf-8").partition("\n---\n")[0]
+        for row in rows_of(" ".join(re.findall(r"^Row: (.*)$", header, re.M))):
+            found[row].append(path.stem)
+    return found
+
+
+def list_rows() -> int:
+    by_test, by_mutant = tests_of_rows(), mutants_of_rows()
+    rows = sorted({*by_test, *by_mutant}, key=lambda row: ("CJGS".index(row[0]), int(row[1:])))
+    print("| row | tests | mutants |\n|---|---|---|")
+    for row in rows:
+        print(f"| {row} | {', '.join(by_test[row])} | {', '.join(by_mutant[row])} |")
+    without = [row for row in by_mutant if not by_test[row]]
+    for row in without:
+        print(f"compare.py: {row}: has a mutant, but no test names it", file=sys.stderr)
+    return 1 if without else 0
 
 
 @dataclass
@@ -137,7 +183,7 @@ def of_row(test: str, names: list[str]) -> bool:
 
 
 def row_lines(stock: Verdicts, here: Verdicts) -> list[str]:
-    found = rows()
+    found = tests_of_rows()
     lines = ["", "rows of what stock gets wrong, by their tests"]
     for row in sorted((row for row in found if row[0] == "S"), key=lambda row: int(row[1:])):
         tests = [test for test in here if of_row(test, found[row])]
@@ -197,6 +243,9 @@ def report(stock: Side, other: Side, left_out: dict[str, str]) -> int:
 
 
 def main(programs: list[str]) -> int:
+    for program in programs:
+        if not any(TOP.glob(f"tools/testing/selftests/*/{program}.c")):
+            sys.exit(f"compare.py: {program}: no such program")
     if FIXED:
         subprocess.run([HERE / "fixes/fixes.sh", "list"], check=True, stdout=subprocess.DEVNULL)
     sides = two_sides()
@@ -219,6 +268,6 @@ def main(programs: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(list_rows() if sys.argv[1:] == ["--rows"] else main(sys.argv[1:]))
     except subprocess.CalledProcessError as why:
         sys.exit(f"compare.py: {Path(why.cmd[0]).name} failed: see above")
