@@ -92,7 +92,7 @@ lint: ## run sparse, coccicheck and shellcheck on our files (10 min)
 
 drivers: ## compile the drivers that are changed or call hmm_range_fault()
 	$(packages) drivers
-	@$(hmm)/arch/drivers.sh
+	@$(hmm)/arch/arch.sh drivers-x86_64 drivers-arm64 drivers-ppc64le
 
 arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
 	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)

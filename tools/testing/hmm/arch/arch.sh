@@ -5,12 +5,13 @@
 #
 # Compiles this project's objects with W=1 for every architecture with an MMU for which
 # Debian has a compiler, as arch/matrix says, and prints a table. -i installs missing
-# compilers.
+# compilers. Rows drivers-* compile the drivers that this project changes or that call
+# hmm_range_fault(), without W=1.
 #
 # A warning counts unless stock's object causes the same one with the same
-# configuration; the table says so. Nothing is linked. But the functions for huge
-# entries that mm/hmm.o calls must be in mm/memory.o, which has them only on
-# architectures with such entries.
+# configuration; the table says so. In drivers each one counts. Nothing is linked. But
+# the functions for huge entries that mm/hmm.o calls must be in mm/memory.o, which has
+# them only on architectures with such entries.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -26,30 +27,34 @@ usage() {
 	die "usage: arch.sh [-i] [-a ARCH] [ROW...]; -i installs the compilers that are missing; rows: $(rows | cut -f1 | tr '\n' ' ')"
 }
 
-# package COMPILER: the Debian packages that hold it
-package() {
-	case $1 in
-	gcc)	echo gcc ;;
-	clang)	echo clang-$clang lld-$clang llvm-$clang ;;
-	*)	echo "gcc-${1%-}" ;;
+# need_compiler: find the current row's compiler; install it if it is missing, with -i
+need_compiler() {
+	case $compiler in
+	gcc)	cc=gcc nm=nm args=() packages=(gcc) ;;
+	clang)	cc=clang-$clang nm=llvm-nm-$clang args=("LLVM=-$clang")
+		packages=("clang-$clang" "lld-$clang" "llvm-$clang") ;;
+	*)	cc=${compiler}gcc nm=${compiler}nm args=("CROSS_COMPILE=$compiler")
+		packages=("gcc-${compiler%-}") ;;
 	esac
+	if command -v "$cc" >/dev/null; then return; fi
+	[ $install = yes ] ||
+		die "$cc is missing: apt-get install ${packages[*]}, or arch.sh -i"
+	say "installing ${packages[*]}"
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+		--no-install-recommends "${packages[@]}" >/dev/null ||
+		die "cannot install ${packages[*]}: see apt-get's message"
 }
 
-# need COMPILER: install it if it is missing, with -i
-need() {
-	case $1 in
-	gcc)	command=gcc ;;
-	clang)	command=clang-$clang ;;
-	*)	command=$1"gcc" ;;
-	esac
-	if command -v "$command" >/dev/null; then return; fi
-	[ $install = yes ] ||
-		die "$command is missing: apt-get install $(package "$1"), or arch.sh -i"
-	say "installing $(package "$1")"
-	# shellcheck disable=SC2046 # one word a package
-	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-		--no-install-recommends $(package "$1") >/dev/null ||
-		die "cannot install $(package "$1"): see apt-get's message"
+# drivers: is this a row of drivers?
+drivers() { [[ $name = drivers-* ]]; }
+
+# obj SOURCE: where the current row is compiled
+obj() {
+	if drivers; then
+		echo "$build/arch/$1-$name"
+	else
+		echo "$build/arch/$1-$arch-${compiler%-}"
+	fi
 }
 
 # kmake SOURCE ARG...: run the kernel's make for the current row
@@ -57,19 +62,14 @@ kmake() {
 	local source=$1
 
 	shift
-	case $compiler in
-	gcc)	set -- CC="${ccache}gcc" "$@" ;;
-	clang)	set -- LLVM=-$clang CC="${ccache}clang-$clang" "$@" ;;
-	*)	set -- CROSS_COMPILE="$compiler" CC="${ccache}${compiler}gcc" "$@" ;;
-	esac
-	make -s HOSTCC="${ccache}gcc" -C "$build/$source" O="$build/arch/$source-$arch-${compiler%-}" \
-		ARCH="$arch" "$@" </dev/null
+	make -s HOSTCC="${ccache}gcc" CC="$ccache$cc" "${args[@]}" -C "$build/$source" \
+		O="$(obj "$source")" ARCH="$arch" "$@" </dev/null
 }
 
-# fragment: the .config lines of the current row
+# fragment OBJ: the .config lines of the current row
 fragment() {
 	case $config in
-	none)	cat "$here/arch/base.config" ;;
+	tiny | drivers) cat "$1/.config" ;;
 	full)	cat "$here/arch/base.config" "$here/arch/full.config" ;;
 	*)	cat "$here/arch/base.config" ;;
 	esac
@@ -78,6 +78,7 @@ fragment() {
 
 # wanted: the row's own options, which must be in the final .config
 wanted() {
+	[ "$config" != drivers ] || grep -v '^#' "$here/arch/drivers.config"
 	for o in $options; do
 		case $o in
 		-*)	echo "# CONFIG_${o#-} is not set" ;;
@@ -104,10 +105,27 @@ lost() {
 	done | tr '\n' ' '
 }
 
+# driver_objects: those that are patched or call the walker, and that this ARCH has
+driver_objects() {
+	if [ "$arch" = powerpc ]; then
+		echo arch/powerpc/kvm/book3s_hv_uvmem.o
+		return
+	fi
+	{
+		cd "$top" && find drivers -name '*.c*.patch' | sed 's/\.c\.\(.*\.\)\?patch$/.c/'
+		cd "$build/tree" && grep -rlE '\bhmm_range_fault(_unlocked_timeout)?\(' --include='*.c' drivers
+	} | sort -u | if [ "$arch" = x86_64 ]; then cat; else grep -v accel/amdxdna; fi |
+		sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
+}
+
 # objects FILE: the objects that exist with this configuration
 objects() {
 	local list="$own"
 
+	if drivers; then
+		driver_objects
+		return
+	fi
 	! has "$1" DEVICE_MIGRATION || list="$list mm/migrate_device.o"
 	! has "$1" ZONE_DEVICE || list="$list mm/memremap.o"
 	echo "$list"
@@ -115,6 +133,7 @@ objects() {
 
 # letters FILE: which of THP, hugetlb, device-private, memory hotplug it has
 letters() {
+	printf ' '
 	for o in TRANSPARENT_HUGEPAGE:T HUGETLB_PAGE:H DEVICE_PRIVATE:D MEMORY_HOTPLUG:M; do
 		if has "$1" "${o%:?}"; then printf %s "${o#*:}"; else printf -; fi
 	done
@@ -122,15 +141,15 @@ letters() {
 
 # configure SOURCE LOG
 configure() {
-	local goal out
+	local goal=alldefconfig out
 
+	out=$(obj "$1")
+	mkdir -p "$out"
 	case $config in
 	all*)	goal=$config ;;
-	*)	goal=alldefconfig ;;
+	tiny | drivers) kmake "$1" tinyconfig >"$2" 2>&1 || return ;;
 	esac
-	out=$build/arch/$1-$arch-${compiler%-}
-	mkdir -p "$out"
-	fragment >"$out/row.config"
+	fragment "$out" >"$out/row.config"
 	kmake "$1" KCONFIG_ALLCONFIG="$out/row.config" "$goal" >"$2" 2>&1 &&
 		kmake "$1" -j2 prepare >>"$2" 2>&1
 }
@@ -143,21 +162,16 @@ complaints() {
 
 # compile SOURCE LOG OBJECT...
 compile() {
-	local source=$1 log=$2
+	local source=$1 log=$2 level=1
 
 	shift 2
-	kmake "$source" -j2 -k W=1 KCFLAGS=-fdiagnostics-color=never "$@" >"$log" 2>&1
+	! drivers || level=
+	kmake "$source" -j2 -k W=$level KCFLAGS=-fdiagnostics-color=never "$@" >"$log" 2>&1
 }
 
 # names OBJECT NM-OPTION: functions that return the page of a huge entry
 names() {
-	local nm=${compiler}nm
-
-	case $compiler in
-	gcc)	nm="nm" ;;
-	clang)	nm=llvm-nm-$clang ;;
-	esac
-	"$nm" "$2" "$build/arch/tree-$arch-${compiler%-}/$1" | grep -o 'vm_normal_page_p[mu]d$' | sort
+	"$nm" "$2" "$(obj tree)/$1" | grep -o 'vm_normal_page_p[mu]d$' | sort
 }
 
 # missing: functions that mm/hmm.o calls and the kernel does not have
@@ -178,7 +192,7 @@ verdict() {
 		fi
 		return
 	fi
-	dot=$build/arch/tree-$arch-${compiler%-}/.config
+	dot=$(obj tree)/.config
 	asked=$(lost "$dot")
 	if [ -n "$asked" ]; then
 		echo "FAIL	configuration does not give $asked"
@@ -188,14 +202,16 @@ verdict() {
 	# shellcheck disable=SC2086 # one word an object
 	compile tree "$log" $list || failed=yes
 	complaints "$log" >"$log.complaints"
-	[ -n "$failed" ] || absent=$(missing | tr '\n' ' ')
+	[ -n "$failed" ] || drivers || absent=$(missing | tr '\n' ' ')
 	if [ -n "$absent" ]; then
 		echo "FAIL	cannot be linked: ${absent% }"
-	elif [ -n "$failed" ] || [ -s "$log.complaints" ]; then
-		against_stock
-	else
+	elif [ -z "$failed" ] && [ ! -s "$log.complaints" ]; then
 		# shellcheck disable=SC2086
-		echo "ok	$(set -- $list; echo $#) objects $(letters "$dot")"
+		echo "ok	$(set -- $list; echo $#) objects$(drivers || letters "$dot")"
+	elif drivers; then
+		echo "FAIL	$(cat "$log.complaints" "$log" | head -1)"
+	else
+		against_stock
 	fi
 }
 
@@ -259,7 +275,7 @@ total=$(wc -l <"$plan")
 : >"$results"
 nr=0 bad=0 none=0
 while read -r name arch compiler config options <&3; do
-	need "$compiler"
+	need_compiler
 	nr=$((nr + 1))
 	began=$(date +%s)
 	row=$(verdict)
