@@ -173,6 +173,19 @@ static bool range_give(struct range_dev *to, struct page *from,
 	return true;
 }
 
+/* MIGRATE_VMA_SELECT_MTHP, which stock does not have */
+#define RANGE_SELECT_MTHP	(1UL << 5)
+
+/* The order of what an entry of src stands for: a folio, a huge hole, or a page */
+static unsigned int range_src_order(unsigned long mpfn)
+{
+	struct page *page = migrate_pfn_to_page(mpfn);
+
+	if (!(mpfn & MIGRATE_PFN_COMPOUND))
+		return 0;
+	return page ? folio_order(page_folio(page)) : RANGE_PMD_ORDER;
+}
+
 /* Allocate destinations of the same order as the source, or else single pages */
 void range_give_all(struct range_dev *to, const unsigned long *src,
 		    unsigned long *dst, unsigned long nr)
@@ -181,36 +194,33 @@ void range_give_all(struct range_dev *to, const unsigned long *src,
 
 	for (i = 0; i < nr; i += step) {
 		struct page *from = migrate_pfn_to_page(src[i]);
-		bool large = src[i] & MIGRATE_PFN_COMPOUND;
+		unsigned int order = range_src_order(src[i]);
 
-		step = large ? min(RANGE_PMD_NR, nr - i) : 1;
+		step = min(1UL << order, nr - i);
 		if (!(src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		if (range_give(to, from, step, dst + i,
-			       large ? RANGE_PMD_ORDER : 0) || !large)
+		if (range_give(to, from, step, dst + i, order) || !order)
 			continue;
 		for (j = 0; j < step; j++)
 			range_give(to, from ? from + j : NULL, 1, dst + i + j, 0);
 	}
 }
 
-/* The CPU touched device private memory: migrate it back */
-static vm_fault_t range_migrate_to_ram(struct vm_fault *vmf)
+/* Migrate 1 << @order pages back; returns 0 also if they could not all be moved */
+static vm_fault_t range_migrate_back(struct vm_fault *vmf, unsigned long start,
+				     unsigned int order, unsigned long select)
 {
-	unsigned int order = vmf->pte ? 0 : folio_order(page_folio(vmf->page));
 	unsigned long nr = 1UL << order;
 	struct migrate_vma args = {
 		.vma = vmf->vma,
-		.start = ALIGN_DOWN(vmf->address, PAGE_SIZE << order),
+		.start = start,
+		.end = start + (PAGE_SIZE << order),
 		.pgmap_owner = range_page_dev(vmf->page),
-		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE | select,
 		.fault_page = vmf->page,
 	};
 	vm_fault_t ret = VM_FAULT_OOM;
 
-	args.end = args.start + (PAGE_SIZE << order);
-	if (order)
-		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	args.src = kvcalloc(nr, sizeof(*args.src), GFP_KERNEL);
 	args.dst = kvcalloc(nr, sizeof(*args.dst), GFP_KERNEL);
 	if (!args.src || !args.dst)
@@ -228,6 +238,32 @@ free:
 	kvfree(args.src);
 	kvfree(args.dst);
 	return ret;
+}
+
+/* The CPU touched device private memory: migrate it back */
+static vm_fault_t range_migrate_to_ram(struct vm_fault *vmf)
+{
+	struct folio *folio = page_folio(vmf->page);
+	unsigned int order = folio_order(folio);
+	unsigned long addr = ALIGN_DOWN(vmf->address, PAGE_SIZE);
+	unsigned long start;
+	vm_fault_t ret;
+
+	if (!vmf->pte)
+		return range_migrate_back(vmf, ALIGN_DOWN(addr, PAGE_SIZE << order),
+					  order, order ? MIGRATE_VMA_SELECT_COMPOUND : 0);
+
+	start = addr - folio_page_idx(folio, vmf->page) * PAGE_SIZE;
+	if (order && order < RANGE_PMD_ORDER &&
+	    start >= vmf->vma->vm_start && start <= addr &&
+	    start + (PAGE_SIZE << order) <= vmf->vma->vm_end) {
+		ret = range_migrate_back(vmf, start, order, RANGE_SELECT_MTHP);
+		/* If the folio could not move as one it is still there: split it */
+		if (ret || folio_order(page_folio(vmf->page)) != order ||
+		    !folio_mapped(folio))
+			return ret;
+	}
+	return range_migrate_back(vmf, addr, 0, 0);
 }
 
 static void range_folio_split(struct folio *head, struct folio *tail)
@@ -460,7 +496,7 @@ static void range_give_wanted(struct range_dev *to, const unsigned long *src,
 		if (src[i] & MIGRATE_PFN_COMPOUND) {
 			head = from;
 			first = i;
-			end = i + RANGE_PMD_NR;
+			end = i + (1UL << range_src_order(src[i]));
 		}
 		/* Only the first page of a large folio has an entry */
 		if (i < end && head)

@@ -107,6 +107,7 @@ bool call_filled(const struct call *c);
 #define SELECT_PRIVATE	(1 << 1)
 #define SELECT_COHERENT	(1 << 2)
 #define SELECT_COMPOUND	(1 << 3)
+#define SELECT_MTHP	(1 << 5)
 #define MPFN_MIGRATE	(1 << 1)
 #define MPFN_COMPOUND	(1 << 4)
 

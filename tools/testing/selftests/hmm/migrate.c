@@ -523,6 +523,274 @@ TEST_F(hmm, single_destinations_of_a_forked_huge_page)
 	EXPECT_TRUE(filled(p + HUGE / 2, HUGE / 2));
 }
 
+/* Large folios that PTEs map */
+
+#define MTHP_NR		16UL
+#define MTHP		(MTHP_NR * PAGE)
+
+static const char *mthp_file(const char *name)
+{
+	static char path[LINE];
+
+	snprintf(path, sizeof(path),
+		 "/sys/kernel/mm/transparent_hugepage/hugepages-%lukB/%s",
+		 MTHP >> 10, name);
+	return path;
+}
+
+/* One folio, wherever it is, as far as its pages' numbers show */
+static bool is_mthp(const char *p)
+{
+	uint64_t first = pagemap(p) & PM_PFN;
+	unsigned long i;
+
+	if (!first || first % MTHP_NR)
+		return false;
+	for (i = 1; i < MTHP_NR; i++)
+		if ((pagemap(p + i * PAGE) & PM_PFN) != first + i)
+			return false;
+	return true;
+}
+
+static bool all_mthp(const char *p, unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr; i += MTHP_NR)
+		if (!is_mthp(p + i * PAGE))
+			return false;
+	return true;
+}
+
+/* Memory of that many folios of MTHP_NR pages, filled; NULL if there are none */
+static char *map_mthp(unsigned long nr)
+{
+	char *p = map_anon(HUGE, true);
+	bool all;
+
+	write_file("/sys/kernel/mm/transparent_hugepage/enabled", "never");
+	write_file(mthp_file("enabled"), "madvise");
+	fill(p, nr * MTHP);
+	write_file(mthp_file("enabled"), "never");
+	thp_on_request();
+	all = all_mthp(p, nr * MTHP_NR);
+	/* What is not filled is not to become huge later */
+	madvise(p, HUGE, MADV_NOHUGEPAGE);
+	return all ? p : NULL;
+}
+
+static long mthp_splits(void)
+{
+	return number_of(mthp_file("stats/split"), "");
+}
+
+#define NEED_MTHP(p, nr)						\
+	NEED(p = map_mthp(nr), "needs large folios of %lu pages", MTHP_NR)
+
+/* S39: A table full of them moves without one being split, and with one flush */
+TEST_F(hmm, mthp_moves_whole)
+{
+	struct flush flush;
+	uint64_t src[HUGE_NR];
+	unsigned long i;
+	long splits;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, HUGE_NR / MTHP_NR);
+	NEED_FLUSHES();
+	splits = mthp_splits();
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, HUGE_NR, NULL, src));
+	EXPECT_EQ(1, flushes_end(p, HUGE_NR, &flush, 1));
+	for (i = 0; i < HUGE_NR; i++) {
+		bool head = i % MTHP_NR == 0;
+
+		ASSERT_EQ(head, !!(src[i] & MPFN_MIGRATE));
+		ASSERT_EQ(head, !!(src[i] & MPFN_COMPOUND));
+	}
+	EXPECT_EQ(HUGE_NR, with_device(p, HUGE_NR));
+	EXPECT_EQ(splits, mthp_splits());
+}
+
+/* S39: The CPU touches some page in the middle, and all of its folio comes home as one */
+TEST_F(hmm, mthp_comes_home_whole)
+{
+	char *p, *touched;
+	uint64_t src[HUGE_NR];
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 4);
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, 4 * MTHP_NR, NULL, src));
+	ASSERT_EQ(4 * MTHP_NR, with_device(p, 4 * MTHP_NR));
+	touched = p + MTHP + 7 * PAGE;
+	EXPECT_TRUE(filled(touched, PAGE));
+	EXPECT_EQ(3 * MTHP_NR, with_device(p, 4 * MTHP_NR));
+	EXPECT_EQ(0, with_device(p + MTHP, MTHP_NR));
+	EXPECT_TRUE(is_mthp(p + MTHP));
+	EXPECT_TRUE(filled(p, 4 * MTHP));
+	EXPECT_TRUE(all_mthp(p, 4 * MTHP_NR));
+}
+
+/* S39: Or else page by page */
+TEST_F(hmm, mthp_comes_home_in_pages)
+{
+	uint64_t src[HUGE_NR];
+	uint32_t fail = 1;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 1);
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, MTHP_NR, NULL, src));
+	ASSERT_EQ(MTHP_NR, with_device(p, MTHP_NR));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_FAIL, &fail));
+	EXPECT_TRUE(filled(p + 3 * PAGE, PAGE));
+	EXPECT_EQ(0, with_device(p + 3 * PAGE, 1));
+	EXPECT_TRUE(filled(p, MTHP));
+	EXPECT_EQ(0, with_device(p, MTHP_NR));
+}
+
+/* S39: Who gives single pages has the folio split for them; those without stay */
+TEST_F(hmm, mthp_single_destinations)
+{
+	uint64_t src[2 * MTHP_NR];
+	uint8_t want[2 * MTHP_NR];
+	unsigned long i;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 2);
+	for (i = 0; i < 2 * MTHP_NR; i++)
+		want[i] = i % 3 != 1;
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, 2 * MTHP_NR, want, src));
+	for (i = 0; i < 2 * MTHP_NR; i++)
+		EXPECT_EQ(want[i], with_device(p + i * PAGE, 1));
+	EXPECT_TRUE(filled(p, 2 * MTHP));
+}
+
+/* S39: Who did not ask gets single pages, as does who asks for a part */
+TEST_F(hmm, mthp_is_split_as_before)
+{
+	uint64_t src[HUGE_NR];
+	unsigned long i;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 3);
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE, SELECT_SYSTEM,
+			  p, MTHP_NR, NULL, src));
+	for (i = 0; i < MTHP_NR; i++)
+		EXPECT_EQ(MPFN_MIGRATE, src[i] & (MPFN_MIGRATE | MPFN_COMPOUND));
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p + MTHP + 3 * PAGE,
+			  MTHP_NR, NULL, src));
+	for (i = 0; i < MTHP_NR; i++)
+		EXPECT_EQ(MPFN_MIGRATE, src[i] & (MPFN_MIGRATE | MPFN_COMPOUND));
+	EXPECT_EQ(2 * MTHP_NR, with_device(p, 3 * MTHP_NR));
+	EXPECT_TRUE(filled(p, 3 * MTHP));
+}
+
+/* S39: Part of it is gone, or shared: not all can be said of it in one entry */
+TEST_F(hmm, mthp_that_is_not_alike)
+{
+	uint64_t src[3 * MTHP_NR];
+	pid_t child;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 3);
+	ASSERT_EQ(0, madvise(p + 5 * PAGE, PAGE, MADV_DONTNEED));
+	child = fork();
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	/* Its own copy of one page, and the others of both */
+	fill(p + MTHP + 2 * PAGE, PAGE);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	fill(p + 2 * MTHP + 9 * PAGE, PAGE);
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, 3 * MTHP_NR, NULL, src));
+	EXPECT_EQ(0, src[0] & MPFN_COMPOUND);
+	EXPECT_EQ(0, src[MTHP_NR] & MPFN_COMPOUND);
+	EXPECT_EQ(3 * MTHP_NR, with_device(p, 3 * MTHP_NR));
+	EXPECT_TRUE(filled(p, 5 * PAGE));
+	EXPECT_TRUE(filled(p + 6 * PAGE, 3 * MTHP - 6 * PAGE));
+}
+
+/* S39: A page of it is pinned: nothing of it moves, and nothing is lost */
+TEST_F(hmm, mthp_with_a_pinned_page)
+{
+	uint64_t src[3 * MTHP_NR];
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 3);
+	NEED(pin(p + MTHP + 5 * PAGE, 1), "needs CONFIG_GUP_TEST");
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, 3 * MTHP_NR, NULL, src));
+	EXPECT_EQ(MTHP_NR, with_device(p, MTHP_NR));
+	EXPECT_EQ(0, with_device(p + MTHP, MTHP_NR));
+	EXPECT_EQ(MTHP_NR, with_device(p + 2 * MTHP, MTHP_NR));
+	*(uint64_t *)(p + MTHP + 5 * PAGE) = 0;
+	fill(p + MTHP + 5 * PAGE, PAGE);
+	EXPECT_TRUE(pinned_filled(p + MTHP + 5 * PAGE, 1));
+	unpin();
+	EXPECT_TRUE(filled(p, 3 * MTHP));
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p + MTHP, MTHP_NR, NULL, src));
+	EXPECT_EQ(MTHP_NR, with_device(p + MTHP, MTHP_NR));
+	EXPECT_TRUE(filled(p, 3 * MTHP));
+}
+
+/* S39: A child has it, too, before and after: each keeps its bytes */
+TEST_F(hmm, mthp_forked)
+{
+	uint64_t src[2 * MTHP_NR];
+	int status, to_child[2];
+	pid_t child;
+	char *p, go;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 2);
+	ASSERT_EQ(0, pipe(to_child));
+	child = fork();
+	if (!child) {
+		_exit(read(to_child[0], &go, 1) == 1 && filled(p, 2 * MTHP) ? 0 : 1);
+	}
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, 2 * MTHP_NR, NULL, src));
+	EXPECT_EQ(MPFN_COMPOUND, src[0] & MPFN_COMPOUND);
+	EXPECT_EQ(2 * MTHP_NR, with_device(p, 2 * MTHP_NR));
+	memset(p, 0, MTHP);
+	ASSERT_EQ(1, write(to_child[1], "", 1));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(filled(p + MTHP, MTHP));
+}
+
+/* S39: The device goes, and what it has of them comes home */
+TEST_F(hmm, mthp_device_removed)
+{
+	uint64_t src[2 * MTHP_NR];
+	uint32_t lacks = 0;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MTHP(p, 2);
+	ASSERT_EQ(0, move(PRIVATE_B, PRIVATE_B, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_MTHP, p, 2 * MTHP_NR, NULL, src));
+	ASSERT_EQ(2 * MTHP_NR, with_device(p, 2 * MTHP_NR));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_REMOVE));
+	EXPECT_EQ(0, with_device(p, 2 * MTHP_NR));
+	EXPECT_TRUE(filled(p, 2 * MTHP));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
+}
+
 /* Others' processors */
 
 static bool on_cpu(int cpu)
