@@ -492,6 +492,27 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 	EXPECT_TRUE(filled(p, HUGE / 2));
 }
 
+/* S38: The first page stays, the others go nevertheless */
+TEST_F(hmm, no_destination_for_the_first_page)
+{
+	uint8_t want[HUGE_NR];
+	uint64_t src[HUGE_NR];
+	unsigned long i;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_THP();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	for (i = 0; i < HUGE_NR; i++)
+		want[i] = i && i < HUGE_NR / 2;
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_COMPOUND, p, HUGE_NR, want, src));
+	for (i = 0; i < HUGE_NR; i++)
+		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
+	EXPECT_TRUE(filled(p, HUGE));
+}
+
 /* S38: Also where a child has the huge page, too; each keeps its bytes */
 TEST_F(hmm, single_destinations_of_a_forked_huge_page)
 {
