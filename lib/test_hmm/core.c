@@ -118,6 +118,8 @@ static int range_info(void __user *arg)
 		info.features |= HMM_RANGE_HAS_SPECIAL;
 	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
 		info.features |= HMM_RANGE_HAS_EXCLUSIVE;
+	if (range_count_works() && range_vma_lock_works())
+		info.features |= HMM_RANGE_HAS_VMA_LOCK;
 	for (i = 0; i < HMM_RANGE_DEVICES; i++)
 		range_dev_info(&range_devs[i], &info);
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
@@ -314,6 +316,9 @@ static int __init range_init(void)
 {
 	int i, ret;
 
+	ret = range_vma_lock_init();
+	if (ret)
+		return ret;
 	range_nothing_init();
 	for (i = 0; i < HMM_RANGE_DEVICES; i++) {
 		ret = range_setup(&range_devs[i]);
@@ -327,6 +332,7 @@ undo:
 	while (i--)
 		range_teardown(&range_devs[i]);
 	range_nothing_exit();
+	range_vma_lock_exit();
 	return ret;
 }
 
@@ -339,6 +345,7 @@ static void __exit range_exit(void)
 	for (i = 0; i < HMM_RANGE_DEVICES; i++)
 		range_teardown(&range_devs[i]);
 	range_nothing_exit();
+	range_vma_lock_exit();
 }
 
 module_init(range_init);

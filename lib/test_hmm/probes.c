@@ -4,6 +4,8 @@
  */
 #include <linux/irq_work.h>
 #include <linux/kprobes.h>
+#include <linux/mmap_lock.h>
+#include <linux/module.h>
 #include <linux/sched.h>
 
 #include "test_hmm.h"
@@ -18,31 +20,47 @@ static struct {
 	u64 calls;
 	u64 walks;
 	u64 visits;
+	u32 mmap_locks;
 } range_count = { .lock = __MUTEX_INITIALIZER(range_count.lock) };
 
 #ifdef CONFIG_KPROBES
 
-/* handle_mm_fault(vma, address, ...): the walk has reached address */
-static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
+static void range_count_to(unsigned long addr)
 {
-	unsigned long addr = range_arg(regs, 1);
-
-	if (READ_ONCE(range_count.task) != current)
-		return 0;
-	range_count.calls++;
 	if (addr > range_count.at)
 		range_count.visits += (addr - range_count.at) >> PAGE_SHIFT;
 	range_count.at = addr;
+}
+
+/* handle_mm_fault(vma, address, ...): the walk has reached address */
+static int range_saw_fault(struct kprobe *p, struct pt_regs *regs)
+{
+	if (READ_ONCE(range_count.task) != current)
+		return 0;
+	range_count.calls++;
+	range_count_to(range_arg(regs, 1));
 	return 0;
 }
 
-/* walk_page_range(mm, start, ...), walk_page_range_vma(vma, start, ...) */
+/*
+ * walk_page_range(mm, start, ...), walk_page_range_vma(vma, start, ...): a walk has
+ * ended at start, or the call starts over
+ */
 static int range_saw_walk(struct kprobe *p, struct pt_regs *regs)
 {
 	if (READ_ONCE(range_count.task) != current)
 		return 0;
 	range_count.walks++;
-	range_count.at = range_arg(regs, 1);
+	range_count_to(range_arg(regs, 1));
+	return 0;
+}
+
+/* down_read_killable(sem) */
+static int range_saw_lock(struct kprobe *p, struct pt_regs *regs)
+{
+	if (READ_ONCE(range_count.task) == current && current->mm &&
+	    range_arg(regs, 0) == (unsigned long)&current->mm->mmap_lock)
+		range_count.mmap_locks++;
 	return 0;
 }
 
@@ -61,6 +79,11 @@ static struct kprobe *range_probes[] = {
 	&(struct kprobe) {
 		.symbol_name = "walk_page_range_vma",
 		.pre_handler = range_saw_walk,
+		.flags = KPROBE_FLAG_DISABLED,
+	},
+	&(struct kprobe) {
+		.symbol_name = "down_read_killable",
+		.pre_handler = range_saw_lock,
 		.flags = KPROBE_FLAG_DISABLED,
 	},
 };
@@ -105,6 +128,7 @@ void range_count_begin(unsigned long start)
 	range_count.calls = 0;
 	range_count.walks = 0;
 	range_count.visits = 0;
+	range_count.mmap_locks = 0;
 	range_count.at = start;
 	range_count_arm(true);
 	WRITE_ONCE(range_count.task, current);
@@ -117,10 +141,64 @@ void range_count_end(struct hmm_range_call *call)
 	call->calls = range_count.calls;
 	call->walks = range_count.walks;
 	call->visits = range_count.visits;
+	call->mmap_locks = range_count.mmap_locks;
 	if (!call->ret && call->end > range_count.at)
 		call->visits += (call->end - range_count.at) >> PAGE_SHIFT;
 	mutex_unlock(&range_count.lock);
 }
+
+/* Takes mmap_lock for everything, as if VMAs had no lock of their own */
+
+static bool no_vma_lock;
+module_param(no_vma_lock, bool, 0400);
+MODULE_PARM_DESC(no_vma_lock, "let nobody take the lock of a VMA instead of mmap_lock");
+
+bool range_vma_lock_works(void)
+{
+	return IS_ENABLED(CONFIG_PER_VMA_LOCK) && !no_vma_lock;
+}
+
+#if defined(CONFIG_KRETPROBES) && defined(CONFIG_PER_VMA_LOCK)
+
+static int range_refuse_vma_lock(struct kretprobe_instance *ri,
+				 struct pt_regs *regs)
+{
+	struct vm_area_struct *vma = (void *)regs_return_value(regs);
+
+	if (vma) {
+		vma_end_read(vma);
+		regs_set_return_value(regs, 0);
+	}
+	return 0;
+}
+
+static struct kretprobe range_vma_lock_probe = {
+	.kp.symbol_name = "lock_vma_under_rcu",
+	.handler = range_refuse_vma_lock,
+	.maxactive = 64,
+};
+
+int range_vma_lock_init(void)
+{
+	return no_vma_lock ? register_kretprobe(&range_vma_lock_probe) : 0;
+}
+
+void range_vma_lock_exit(void)
+{
+	if (no_vma_lock)
+		unregister_kretprobe(&range_vma_lock_probe);
+}
+
+#else
+
+int range_vma_lock_init(void)
+{
+	return no_vma_lock && IS_ENABLED(CONFIG_PER_VMA_LOCK) ? -EOPNOTSUPP : 0;
+}
+
+void range_vma_lock_exit(void) { }
+
+#endif
 
 /* Wakes a waiter between reading an absent PMD and evaluating it */
 

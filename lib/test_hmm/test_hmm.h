@@ -149,6 +149,10 @@ static inline unsigned long range_arg(struct pt_regs *regs, unsigned int n)
 #endif
 }
 
+bool range_vma_lock_works(void);
+int range_vma_lock_init(void);
+void range_vma_lock_exit(void);
+
 bool range_count_works(void);
 void range_count_init(void);
 void range_count_exit(void);

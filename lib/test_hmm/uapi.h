@@ -61,6 +61,7 @@ struct hmm_range_info {
 #define HMM_RANGE_HAS_PUD	(1 << 3)	/* HMM_RANGE_MAP_PUD works */
 #define HMM_RANGE_HAS_SPECIAL	(1 << 4)	/* PTEs have a special bit */
 #define HMM_RANGE_HAS_EXCLUSIVE	(1 << 5)	/* HMM_RANGE_EXCLUSIVE works */
+#define HMM_RANGE_HAS_VMA_LOCK	(1 << 6)	/* VMAs have locks, and they may be taken */
 
 /**
  * struct hmm_range_call - one call of hmm_range_fault()
@@ -83,6 +84,7 @@ struct hmm_range_info {
  * @faults: out: successful page faults
  * @calls: out: with HMM_RANGE_COUNT, calls of handle_mm_fault()
  * @walks: out: with HMM_RANGE_COUNT, calls of walk_page_range() and its _vma()
+ * @mmap_locks: out: with HMM_RANGE_COUNT, how often the call took mmap_lock itself
  * @visits: out: with HMM_RANGE_COUNT, pages that those walks covered
  * @ns: out: how long the call took
  * @invalidations: out: how often the notifier was called meanwhile
@@ -120,7 +122,7 @@ struct hmm_range_call {
 	__u32 compared;
 	__u32 differ;
 	__u32 unseen;
-	__u32 reserved;
+	__u32 mmap_locks;
 };
 
 /* Call hmm_range_fault_unlocked_timeout() */

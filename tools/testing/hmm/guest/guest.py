@@ -256,6 +256,8 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
     seconds = options.seconds or timeout_of(tests.directory)
     guest = guest_of(options, selftest_guest())
     guest.seconds = seconds * len(programs) + 120
+    modules = modules_of(kernel, tests)
+    modules[0] += options.parameters.split()
     ktap = Ktap()
     with (BUILD / kernel / f"{name}.tap").open("w") as tap:
         def hear(line: str) -> None:
@@ -264,7 +266,7 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
             say(line)
 
         try:
-            code = boot(kernel, guest, {"modules": modules_of(kernel, tests), "seconds": seconds,
+            code = boot(kernel, guest, {"modules": modules, "seconds": seconds,
                                         "programs": [[str(where / p), *o] for p, *o in programs]},
                         BUILD / kernel / f"{name}-console.log", hear)
             if code or ktap.ended < len(programs):
@@ -501,6 +503,7 @@ def arguments() -> argparse.Namespace:
                         help="load the test driver, in a guest with the memory that it needs, "
                         "or with all devices")
     parser.add_argument("-l", "--log", type=Path, help="of the console")
+    parser.add_argument("-p", "--parameters", help="for the test driver", default="")
     parser.add_argument("-i", "--insmod", metavar="DRIVER", help="instead of the kernel's")
     parser.add_argument("words", nargs=argparse.REMAINDER)
     return parser.parse_args()
@@ -543,6 +546,7 @@ def main() -> int:
     if options.devices:
         guest, modules = selftest_guest(options.devices == "all"), modules_of(kernel, TESTS["hmm"])
         modules[0][0] = options.insmod or modules[0][0]
+        modules[0] += options.parameters.split()
     return boot(kernel, guest_of(options, guest), {"modules": modules, "command": words},
                 options.log or BUILD / kernel / "console.log")
 
