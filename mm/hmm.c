@@ -66,7 +66,8 @@
 /* How a walk or a fault ended, if not with 0 or an error */
 enum hmm_stop {
 	HMM_STOP_NEED = 1,	/* the page at hmm_walk.next must be faulted */
-	HMM_STOP_UNLOCKED,	/* the fault dropped mmap_lock */
+	HMM_STOP_UNLOCKED,	/* the fault dropped the lock */
+	HMM_STOP_PART,		/* what follows is to be locked anew */
 };
 
 /**
@@ -76,12 +77,15 @@ enum hmm_stop {
  * @shared: other threads may change sticky bits of entries during the call
  * @request: the request of every page, unless @each
  * @next: the next page to look at; all pages before it are as requested
+ * @end: how far the walk may go with the lock that is held
+ * @locked: the VMA whose lock is held, or NULL if that is mmap_lock
+ * @needs_mmap_lock: the fault at @next could not be handled with a VMA's lock
  * @answers_end: pages from here on get no answer, because a fault of this call
  *	invoked the notifier or did not map the page. Initially the end of the range.
  * @need: the request of the page at @next, which its entry does not meet
  * @vma: the VMA of the page at @next; valid with @need
  * @pmdp: the entry of the page table in which the need at @next was found, or NULL.
- *	It is stable while mmap_lock is held: page tables below it may come and go,
+ *	It is stable while the lock is held: page tables below it may come and go,
  *	but a PMD table is freed only together with everything mapped through it.
  * @table_end: end of the part of the range that this page table maps
  * @fault_flags: for handle_mm_fault()
@@ -94,6 +98,9 @@ struct hmm_walk {
 	bool			shared;
 	unsigned long		request;
 	unsigned long		next;
+	unsigned long		end;
+	struct vm_area_struct	*locked;
+	bool			needs_mmap_lock;
 	unsigned long		answers_end;
 	unsigned long		need;
 	struct vm_area_struct	*vma;
@@ -456,7 +463,10 @@ static unsigned long hmm_find_missing(const struct hmm_walk *hw,
 	return addr;
 }
 
-/* Called between parts of a long walk and between faults, with only mmap_lock held */
+/*
+ * Called between parts of a long walk and between faults, with no lock held but
+ * mmap_lock or that of a VMA
+ */
 static int hmm_cond_resched(void)
 {
 	cond_resched();
@@ -543,7 +553,10 @@ static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 	return __hmm_walk_table(hw, vma, ptep, addr, end, 0, false, false);
 }
 
-/* Callbacks of the walk. They are called with mmap_lock held and may sleep. */
+/*
+ * Callbacks of the walk. They are called with mmap_lock or the VMA's lock held, and
+ * may sleep.
+ */
 
 /* No VMA, or no page table at whatever @depth */
 static int hmm_pte_hole(unsigned long addr, unsigned long end, int depth,
@@ -645,16 +658,22 @@ static int hmm_test_walk(unsigned long addr, unsigned long end,
 	return ret ?: 1;
 }
 
-static const struct mm_walk_ops hmm_walk_ops = {
-	.pud_entry = PTR_IF(IS_ENABLED(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD),
-			    hmm_pud_entry),
-	.pmd_entry = hmm_pmd_entry,
-	.pte_hole = hmm_pte_hole,
-	.hugetlb_entry = PTR_IF(IS_ENABLED(CONFIG_HUGETLB_PAGE),
-				hmm_hugetlb_entry),
-	.test_walk = hmm_test_walk,
-	.walk_lock = PGWALK_RDLOCK,
-};
+#define HMM_WALK_OPS(lock)						\
+	{								\
+		.pud_entry = PTR_IF(IS_ENABLED(				\
+			CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD),	\
+				    hmm_pud_entry),			\
+		.pmd_entry = hmm_pmd_entry,				\
+		.pte_hole = hmm_pte_hole,				\
+		.hugetlb_entry = PTR_IF(IS_ENABLED(CONFIG_HUGETLB_PAGE), \
+					hmm_hugetlb_entry),		\
+		.test_walk = hmm_test_walk,				\
+		.walk_lock = lock,					\
+	}
+
+static const struct mm_walk_ops hmm_walk_ops = HMM_WALK_OPS(PGWALK_RDLOCK);
+static const struct mm_walk_ops hmm_walk_vma_ops =
+	HMM_WALK_OPS(PGWALK_VMA_RDLOCK_VERIFY);
 
 /* Walking and faulting in turn */
 
@@ -685,24 +704,27 @@ static int hmm_resume_table(struct hmm_walk *hw)
  */
 static int hmm_walk_range(struct hmm_walk *hw)
 {
+	const struct mm_walk_ops *ops = hw->locked ? &hmm_walk_vma_ops :
+						     &hmm_walk_ops;
 	struct mm_struct *mm = hw->range->notifier->mm;
-	struct vm_area_struct *vma = vma_lookup(mm, hw->next);
-	unsigned long end = hw->range->end;
+	struct vm_area_struct *vma = hw->locked ?: vma_lookup(mm, hw->next);
 
-	if (vma && end <= vma->vm_end && hmm_vma_is_for_devices(vma))
-		return walk_page_range_vma(vma, hw->next, end, &hmm_walk_ops,
-					   hw);
-	return walk_page_range(mm, hw->next, end, &hmm_walk_ops, hw);
+	if (!vma || hw->end > vma->vm_end)
+		return walk_page_range(mm, hw->next, hw->end, ops, hw);
+	if (!hmm_vma_is_for_devices(vma))
+		return hmm_walk_leaf(hw, vma, hw->next, hw->end,
+				     hmm_leaf_refused(HMM_PFN_ERROR));
+	return walk_page_range_vma(vma, hw->next, hw->end, ops, hw);
 }
 
-/* Returns 0 at the end of the range, HMM_STOP_NEED at a page to fault, or an error */
+/* Returns 0 at hw->end, HMM_STOP_NEED at a page to fault, or an error */
 static int hmm_walk(struct hmm_walk *hw)
 {
 	int ret = 0;
 
 	if (hw->pmdp)
 		ret = hmm_resume_table(hw);
-	if (ret || hw->next == hw->range->end)
+	if (ret || hw->next == hw->end)
 		return ret;
 	return hmm_walk_range(hw);
 }
@@ -734,22 +756,28 @@ static bool hmm_gives_up_page(struct hmm_walk *hw)
 static int hmm_fault(struct hmm_walk *hw)
 {
 	unsigned int flags = hw->fault_flags;
+	bool vma_locked = hw->locked;
 	vm_fault_t fault;
 
 	if (WARN_ON_ONCE(!hw->need))
 		return -EINVAL;
 	if (hw->need & HMM_PFN_REQ_WRITE)
 		flags |= FAULT_FLAG_WRITE;
+	if (vma_locked)
+		flags |= FAULT_FLAG_VMA_LOCK;
 	hw->need = 0;
 
 	__count_vm_event(HMM_PAGE_FAULT);
 	fault = handle_mm_fault(hw->vma, hw->next, flags, NULL);
-	if (fault & VM_FAULT_RETRY)
+	/* With a VMA's lock, this may just mean that the handler needs mmap_lock */
+	if ((fault & VM_FAULT_RETRY) && (!vma_locked || (fault & VM_FAULT_MAJOR)))
 		hw->fault_flags |= FAULT_FLAG_TRIED;
 	else
 		hw->fault_flags &= ~FAULT_FLAG_TRIED;
-	if (fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+	if (fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) {
+		hw->needs_mmap_lock = fault & VM_FAULT_RETRY;
 		return HMM_STOP_UNLOCKED;
+	}
 	if (fault & VM_FAULT_ERROR)
 		return vm_fault_to_errno(fault, 0);
 	return 0;
@@ -783,11 +811,25 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 }
 
 /*
- * Walks and faults in turn until all pages are answered. Each fault is followed by
- * a look at what it mapped, as that may be more than one page.
+ * Does anybody wait to change the VMA that we hold, by mapping memory next to it
+ * perhaps? Everybody else waits for that one, who holds mmap_lock.
+ */
+static bool hmm_vma_is_wanted(const struct hmm_walk *hw)
+{
+#ifdef CONFIG_PER_VMA_LOCK
+	return hw->locked && (refcount_read(&hw->locked->vm_refcnt) &
+			      VM_REFCNT_EXCLUDE_READERS_FLAG);
+#else
+	return false;
+#endif
+}
+
+/*
+ * Walks and faults in turn until all pages up to hw->end are answered. Each fault is
+ * followed by a look at what it mapped, as that may be more than one page.
  *
- * Return: 0, HMM_STOP_UNLOCKED or an error. Pages before both hw->next and
- * hw->answers_end have an answer.
+ * Return: 0 at the end of the range, HMM_STOP_PART before that, HMM_STOP_UNLOCKED or
+ * an error. Pages before both hw->next and hw->answers_end have an answer.
  */
 static int hmm_walk_and_fault(struct hmm_walk *hw)
 {
@@ -800,11 +842,14 @@ static int hmm_walk_and_fault(struct hmm_walk *hw)
 		if (ret != HMM_STOP_NEED)
 			break;
 		ret = hmm_cond_resched() ?: hmm_fault_or_give_up(hw);
+		if (!ret && hmm_vma_is_wanted(hw))
+			ret = HMM_STOP_PART;
 	} while (!ret);
+	if (!ret && hw->end < hw->range->end)
+		ret = HMM_STOP_PART;
 
 	/* The error of a page is left to the call that has answers for all before it */
-	if (hw->answers_end == hw->range->end || ret == HMM_STOP_UNLOCKED ||
-	    ret == -EINTR)
+	if (hw->answers_end == hw->range->end || ret > 0 || ret == -EINTR)
 		return ret;
 	return -EBUSY;
 }
@@ -831,6 +876,7 @@ static __always_inline struct hmm_walk hmm_walk_begin(struct hmm_range *range,
 		.each = hmm_asks_each(range),
 		.request = hmm_request(range, 0),
 		.next = range->start,
+		.end = range->end,
 		.answers_end = range->end,
 		.shared = hmm_dma_in_use(),
 		.fault_flags = FAULT_FLAG_REMOTE | fault_flags,
@@ -903,22 +949,58 @@ int hmm_range_fault(struct hmm_range *range)
 EXPORT_SYMBOL(hmm_range_fault);
 
 /*
- * One attempt at the pages from hw->next on, under mmap_lock.
+ * How far the walk goes with the lock that is held. With mmap_lock, that is to the
+ * next VMA, or to the end of the page table in which it was needed.
+ */
+static unsigned long hmm_part_end(const struct hmm_walk *hw)
+{
+	unsigned long end = hw->range->end;
+	struct vm_area_struct *vma = hw->locked;
+
+	if (vma || !IS_ENABLED(CONFIG_PER_VMA_LOCK))
+		return vma ? min(end, vma->vm_end) : end;
+	vma = find_vma(hw->range->notifier->mm, hw->next);
+	if (!vma)
+		return end;
+	if (hw->next < vma->vm_start)
+		return min(end, vma->vm_start);
+	return min3(end, vma->vm_end, ALIGN(hw->next + 1, PMD_SIZE));
+}
+
+/*
+ * One attempt at the pages from hw->next on: all of one VMA with its lock, or, if
+ * that cannot be had or does not do, a part of the range with mmap_lock.
  *
- * Return: 0; HMM_STOP_UNLOCKED if a fault dropped the lock, which is progress; or
- * an error. mmap_lock is never held on return.
+ * Return: 0; HMM_STOP_UNLOCKED or HMM_STOP_PART, which are progress; or an error. No
+ * lock is held on return.
  */
 static int hmm_attempt(struct hmm_walk *hw)
 {
 	struct mm_struct *mm = hw->range->notifier->mm;
+	struct vm_area_struct *vma = NULL;
 	int ret;
 
-	ret = hmm_cond_resched() ?: mmap_read_lock_killable(mm);
+	ret = hmm_cond_resched();
 	if (ret)
 		return ret;
+	/* Fails if there is no VMA, or if it is being changed */
+	if (!hw->needs_mmap_lock)
+		vma = lock_vma_under_rcu(mm, hw->next);
+	if (!vma) {
+		ret = mmap_read_lock_killable(mm);
+		if (ret)
+			return ret;
+	}
+	hw->locked = vma;
+	hw->needs_mmap_lock = false;
+	hw->end = hmm_part_end(hw);
 	hw->pmdp = NULL;
 	ret = check_stable_address_space(mm) ? -EFAULT : hmm_walk_and_fault(hw);
-	if (ret != HMM_STOP_UNLOCKED)
+	if (ret == HMM_STOP_UNLOCKED)
+		return ret;
+	if (vma)
+		vma_end_read(vma);
+	else
 		mmap_read_unlock(mm);
 	return ret;
 }
@@ -959,8 +1041,10 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 	for (;;) {
 		since = jiffies;
 		range->notifier_seq = mmu_interval_read_begin(range->notifier);
-		while ((ret = hmm_attempt(hw)) == HMM_STOP_UNLOCKED)
-			since = jiffies;
+		while ((ret = hmm_attempt(hw)) > 0) {
+			if (ret == HMM_STOP_UNLOCKED)
+				since = jiffies;
+		}
 		if (ret != -EBUSY)
 			return ret;
 		if (counts)
@@ -975,22 +1059,26 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 }
 
 /**
- * hmm_range_fault_unlocked_timeout() - hmm_range_fault() that takes mmap_lock
+ * hmm_range_fault_unlocked_timeout() - hmm_range_fault() that takes the locks
  * @range: what is asked for, and where the answers go
  * @timeout: how long to retry while others keep invoking the notifier, in jiffies;
  *	0 to retry until the call succeeds, fails, or the caller is killed
  *
  * Does what hmm_range_fault() does, and retries with a new @range->notifier_seq
- * if the notifier was invoked. A fault may drop mmap_lock; the call then resumes
- * at the same page unless the notifier was invoked.
+ * if the notifier was invoked. Each VMA is walked and faulted with the VMA's own
+ * lock, as the CPU's page faults are, so that the call and those who map or unmap
+ * other memory do not wait for each other. mmap_lock is taken only to report that
+ * there is no VMA, if the VMA is being changed, and for faults that need it. A fault
+ * may drop the lock; the call then resumes at the same page unless the notifier was
+ * invoked.
  *
  * Only retries count for @timeout. The first attempt does not, nor an attempt that
- * ended in a fault that dropped mmap_lock, nor up to two attempts that follow on page
+ * ended in a fault that dropped the lock, nor up to two attempts that follow on page
  * faults of this call having invoked the notifier.
  *
  * Context: Process context. The caller holds a reference that keeps the mm's users
- * from going to 0, but neither the mmap_lock of the mm nor a lock that its notifier
- * takes.
+ * from going to 0, but neither the mmap_lock of the mm, nor the lock of one of its
+ * VMAs, nor a lock that its notifier takes.
  *
  * Return: as hmm_range_fault(), with the same entries on return, but:
  *

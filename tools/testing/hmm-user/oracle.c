@@ -296,6 +296,7 @@ void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 
 	promise(!w.rcu && !w.ptl.held, "8: neither RCU nor a lock is held");
 	promise(w.mm.mmap_lock.readers == !unlocked, "8: mmap_lock as it was");
+	world_unlocked();
 	promise(!w.allocated, "8: no memory is left");
 	promise(!w.warnings, "8: no warning");
 	for (i = 0; i < nr; i++)

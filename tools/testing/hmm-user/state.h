@@ -38,6 +38,8 @@ struct meaning {
  * @twisted: one has
  * @taker: page that others take away after each fault, or WORLD_PAGES
  * @stuck: page whose faults succeed and map nothing, or WORLD_PAGES
+ * @for_mmap_lock: there is a reason to take mmap_lock: a VMA could not be locked,
+ *	or a fault asks for it, which is of page @retried_page
  * @others_notified: others have called the notifier
  * @own_notified: a page fault of the call has
  * @others_changed: others have changed entries, or mappings
@@ -81,6 +83,8 @@ struct world {
 	bool twisted;
 	unsigned int taker;
 	unsigned int stuck;
+	bool for_mmap_lock;
+	unsigned int retried_page;
 	bool others_notified;
 	bool own_notified;
 	bool others_changed;
@@ -147,6 +151,7 @@ void world_begin(void);
 void world_build(const struct shape *shape);
 void world_remember(unsigned int first, unsigned int nr);
 void world_remember_anew(void);
+void world_unlocked(void);
 struct vm_area_struct *world_vma(unsigned int page);
 
 /* oracle.c: the promises */

@@ -47,6 +47,16 @@ bool world_warn(bool cond)
 	return cond;
 }
 
+static bool vma_is_locked(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < WORLD_VMAS; i++)
+		if (w.vma[i].vm_refcnt)
+			return true;
+	return false;
+}
+
 void mmap_assert_locked(struct mm_struct *mm)
 {
 	promise(mm->mmap_lock.readers > 0, "8: mmap_lock is held");
@@ -55,7 +65,10 @@ void mmap_assert_locked(struct mm_struct *mm)
 int mmap_read_lock_killable(struct mm_struct *mm)
 {
 	may_sleep();
-	promise(!mm->mmap_lock.readers, "8: mmap_lock is not taken twice");
+	promise(!mm->mmap_lock.readers && !vma_is_locked(),
+		"8: mmap_lock is taken with no lock held");
+	promise(w.for_mmap_lock, "8: nor without need");
+	w.for_mmap_lock = false;
 	world_others();
 	jiffies++;
 	if (w.killed && choose(2))
@@ -75,6 +88,31 @@ void mmap_read_unlock(struct mm_struct *mm)
 {
 	promise(mm->mmap_lock.readers > 0, "8: mmap_lock is released once");
 	mm->mmap_lock.readers--;
+}
+
+void world_unlocked(void)
+{
+	promise(!vma_is_locked(), "8: no VMA is left locked");
+}
+
+struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+
+	promise(!mm->mmap_lock.readers && !vma_is_locked(),
+		"8: a VMA is locked with no other lock held");
+	world_others();
+	vma = choose(2) ? NULL : world_vma(world_page(addr));
+	w.for_mmap_lock |= !vma;
+	if (vma)
+		vma->vm_refcnt++;
+	return vma;
+}
+
+void vma_end_read(struct vm_area_struct *vma)
+{
+	promise(vma->vm_refcnt > 0, "8: a VMA is unlocked that is locked");
+	vma->vm_refcnt--;
 }
 
 bool check_stable_address_space(struct mm_struct *mm)
@@ -149,9 +187,11 @@ static void world_notify(unsigned int first, unsigned int nr, bool own)
 unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 {
 	may_sleep();
-	promise(!w.mm.mmap_lock.readers, "8: a sequence is begun without mmap_lock");
+	promise(!w.mm.mmap_lock.readers && !vma_is_locked(),
+		"8: a sequence is begun with no lock held");
 	w.attempts++;
 	w.last_faulted = WORLD_PAGES;
+	w.retried_page = WORLD_PAGES;
 	/* It notices that after this, as it does when it goes to sleep */
 	promise(!w.killed || !w.attempts_killed++, "7: no more attempts once killed");
 	world_others();
@@ -182,6 +222,17 @@ struct vm_area_struct *vma_lookup(struct mm_struct *mm, unsigned long addr)
 {
 	mmap_assert_locked(mm);
 	return world_vma(world_page(addr));
+}
+
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned int page;
+
+	mmap_assert_locked(mm);
+	for (page = world_page(addr); page < WORLD_PAGES; page++)
+		if (world_vma(page))
+			return world_vma(page);
+	return NULL;
 }
 
 /* Entries */
@@ -509,6 +560,7 @@ void world_begin(void)
 	memset(&w, 0, sizeof(w));
 	w.taker = WORLD_PAGES;
 	w.stuck = WORLD_PAGES;
+	w.retried_page = WORLD_PAGES;
 	w.last_faulted = WORLD_PAGES;
 	w.notifier.mm = &w.mm;
 	w.notifier.interval_tree.start = WORLD_START;
@@ -626,7 +678,10 @@ int walk_page_range_vma(struct vm_area_struct *vma, unsigned long start,
 	};
 	int ret;
 
-	mmap_assert_locked(walk.mm);
+	if (ops->walk_lock == PGWALK_RDLOCK)
+		mmap_assert_locked(walk.mm);
+	else
+		promise(vma->vm_refcnt > 0, "8: the VMA is locked");
 	promise(start < end && start >= vma->vm_start && end <= vma->vm_end,
 		"world: a VMA is walked within");
 	ret = walk_vma(start, end, &walk);
@@ -656,6 +711,7 @@ int walk_page_range(struct mm_struct *mm, unsigned long start, unsigned long end
 	int ret = 0;
 
 	mmap_assert_locked(mm);
+	promise(ops->walk_lock == PGWALK_RDLOCK, "8: and the walk knows");
 	promise(start < end, "world: something is walked");
 	for (; !ret && start < end; start = next) {
 		next = next_border(start, end);
@@ -901,13 +957,13 @@ static void others_change_mapping(void)
 {
 	struct vm_area_struct *vma = &w.vma[0];
 
-	if (w.mm.mmap_lock.readers || !w.nr_vmas)
+	if (w.mm.mmap_lock.readers || vma->vm_refcnt || !w.nr_vmas)
 		return;
 	world_notify(world_page(vma->vm_start), world_page(vma->vm_end) -
 		     world_page(vma->vm_start), false);
 	w.others_changed = true;
 	w.mappings_changed = true;
-	if (choose(2))
+	if (vma_is_locked() || choose(2))
 		vma->vm_flags = 0;
 	else
 		w.nr_vmas = 0;
@@ -947,10 +1003,20 @@ void world_others(void)
 
 /* Page faults: how they end */
 
-static vm_fault_t fault_drops_lock(vm_fault_t fault)
+static vm_fault_t fault_drops_lock(struct vm_area_struct *vma, unsigned int page,
+				   unsigned int flags, vm_fault_t fault)
 {
-	mmap_read_unlock(&w.mm);
-	w.retried = fault == VM_FAULT_RETRY;
+	if (flags & FAULT_FLAG_VMA_LOCK)
+		vma_end_read(vma);
+	else
+		mmap_read_unlock(&w.mm);
+	w.for_mmap_lock = fault == VM_FAULT_RETRY;
+	if (w.for_mmap_lock && (flags & FAULT_FLAG_VMA_LOCK))
+		w.retried_page = page;
+	if (fault == VM_FAULT_RETRY && (flags & FAULT_FLAG_VMA_LOCK) && choose(2))
+		fault |= VM_FAULT_MAJOR;
+	w.retried = (fault & VM_FAULT_RETRY) &&
+		    (!(flags & FAULT_FLAG_VMA_LOCK) || (fault & VM_FAULT_MAJOR));
 	w.last_faulted = WORLD_PAGES;
 	world_others();
 	return fault;
@@ -985,12 +1051,12 @@ static vm_fault_t fault_twisted(struct vm_area_struct *vma, unsigned int page,
 		return 0;
 	case 5:
 		if (flags & FAULT_FLAG_ALLOW_RETRY)
-			return fault_drops_lock(VM_FAULT_RETRY);
+			return fault_drops_lock(vma, page, flags, VM_FAULT_RETRY);
 		return 0;
 	case 6:
 		serve(vma, page, flags & FAULT_FLAG_WRITE, true);
 		if (flags & FAULT_FLAG_ALLOW_RETRY)
-			return fault_drops_lock(VM_FAULT_COMPLETED);
+			return fault_drops_lock(vma, page, flags, VM_FAULT_COMPLETED);
 		return 0;
 	default:
 		return 0;	/* found it changed, and leaves it at that */
@@ -1004,7 +1070,13 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,
 	bool retried = w.retried;
 
 	may_sleep();
-	mmap_assert_locked(&w.mm);
+	if (!(flags & FAULT_FLAG_VMA_LOCK))
+		mmap_assert_locked(&w.mm);
+	promise(!!(flags & FAULT_FLAG_VMA_LOCK) == (vma->vm_refcnt > 0),
+		"8: a fault says which lock is held");
+	promise(!vma->vm_refcnt || page != w.retried_page,
+		"7: a fault that needs mmap_lock is tried again with it");
+	w.retried_page = WORLD_PAGES;
 	promise(addr >= WORLD_START && addr < WORLD_END && vma == world_vma(page),
 		"2: a page of the range is faulted, in its VMA");
 	promise(!w.killed, "7: no page fault once the caller is killed");
@@ -1021,6 +1093,9 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,
 	}
 	if (page == w.stuck)
 		return 0;
+	/* Not all faults can be handled with a VMA's lock */
+	if ((flags & FAULT_FLAG_VMA_LOCK) && choose(2))
+		return fault_drops_lock(vma, page, flags, VM_FAULT_RETRY);
 	serve(vma, page, flags & FAULT_FLAG_WRITE, true);
 	if (page == w.taker)
 		others_take(page);

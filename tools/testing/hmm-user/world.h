@@ -47,14 +47,17 @@ typedef unsigned int vm_fault_t;
 #define CONFIG_ARCH_HAS_PTE_SPECIAL		1
 #define CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD 1
 #define CONFIG_HUGETLB_PAGE			1
+#define CONFIG_PER_VMA_LOCK			1
 #define CONFIG_DMA_NEED_SYNC			1
 
 #define BITS_PER_LONG		64
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define min(a, b)		((a) < (b) ? (a) : (b))
 #define max(a, b)		((a) > (b) ? (a) : (b))
+#define min3(a, b, c)		min(min(a, b), c)
 #define IS_ALIGNED(x, to)	(!((x) & ((to) - 1)))
 #define ALIGN_DOWN(x, to)	((x) & ~((unsigned long)(to) - 1))
+#define ALIGN(x, to)		ALIGN_DOWN((x) + (to) - 1, to)
 
 /* Promises, and what the kernel asks of those who call it */
 void promise_broken(const char *what);
@@ -216,6 +219,7 @@ struct mm_struct {
 
 /**
  * struct vm_area_struct - a VMA
+ * @vm_refcnt: how often it is locked
  * @hugetlb: has entries of PMD size, in a table of their own
  * @secretmem: for no device
  * @rwp: userfaultfd wants to hear of accesses to protnone entries
@@ -225,6 +229,7 @@ struct vm_area_struct {
 	unsigned long vm_start;
 	unsigned long vm_end;
 	unsigned long vm_flags;
+	int vm_refcnt;
 	bool hugetlb;
 	bool secretmem;
 	bool rwp;
@@ -234,6 +239,13 @@ struct vm_area_struct {
 #define userfaultfd_rwp(vma)	((vma)->rwp)
 
 struct vm_area_struct *vma_lookup(struct mm_struct *mm, unsigned long addr);
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr);
+struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long addr);
+void vma_end_read(struct vm_area_struct *vma);
+
+/* Somebody waits to change the VMA, or not */
+#define VM_REFCNT_EXCLUDE_READERS_FLAG	1U
+#define refcount_read(refcnt)	((void)(refcnt), choose(2))
 
 /* What mm/hmm.c asks of entries */
 
@@ -328,6 +340,7 @@ enum page_walk_action {
 
 enum page_walk_lock {
 	PGWALK_RDLOCK,
+	PGWALK_VMA_RDLOCK_VERIFY,
 };
 
 struct mm_walk;
@@ -399,6 +412,7 @@ bool mmu_interval_check_retry(struct mmu_interval_notifier *notifier,
 #define FAULT_FLAG_KILLABLE	0x04U
 #define FAULT_FLAG_TRIED	0x08U
 #define FAULT_FLAG_REMOTE	0x10U
+#define FAULT_FLAG_VMA_LOCK	0x20U
 
 #define VM_FAULT_OOM		0x01U
 #define VM_FAULT_SIGBUS		0x02U
@@ -406,6 +420,7 @@ bool mmu_interval_check_retry(struct mmu_interval_notifier *notifier,
 #define VM_FAULT_HWPOISON	0x08U
 #define VM_FAULT_RETRY		0x10U
 #define VM_FAULT_COMPLETED	0x20U
+#define VM_FAULT_MAJOR		0x40U
 #define VM_FAULT_ERROR		0x0fU
 
 vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,

@@ -755,12 +755,16 @@ static void *map_and_stop(void *arg)
 TEST_F(hmm, killed_before_mmap_lock)
 {
 	uint32_t hold = HMM_RANGE_HOLD_MMAP;
+	/* Too small for the stack of the thread */
+	char *hole = map_anon(3 * PAGE, false) + PAGE;
 	int begin[2], said[2];
 	pthread_t thread;
 	pid_t pid;
 	char c = 0;
 
-	self->c = call_new(map_anon(PAGE, false), 1);
+	/* That there is no VMA cannot be told with the lock of one */
+	self->c = call_new(hole, 1);
+	ASSERT_EQ(0, munmap(hole, PAGE));
 	self->c->raw.flags = HMM_RANGE_OPENER;
 	/* From here on, the call needs the lock only for its walk */
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
@@ -800,8 +804,12 @@ TEST_F(hmm, dropped_locks_cost_no_revisits)
 	self->c = call_new(p, nr);
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT;
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_READ));
-	/* Verify that the lock was dropped at each of them */
-	EXPECT_EQ(2 * nr, self->c->raw.calls);
+	/*
+	 * Verify that the lock was dropped at each of them. In each page table, a
+	 * fault may be the first to find that a VMA's lock is not enough.
+	 */
+	EXPECT_LE(2 * nr, self->c->raw.calls);
+	EXPECT_GE(2 * nr + 2, self->c->raw.calls);
 	EXPECT_GE(2 * nr, self->c->raw.visits);
 }
 
