@@ -84,6 +84,21 @@ static void protect(unsigned int *state)
 	mprotect(p, nr * PAGE, PROT_READ | PROT_WRITE);
 }
 
+/* Page tables move with what they map; what was there before is unmapped */
+static void shift(unsigned int *state)
+{
+	unsigned long nr;
+	char *from = some_pages(state, 64, &nr);
+	char *to = some_pages(state, 1, &(unsigned long){ 0 });
+
+	if (to + nr * PAGE > area + area_nr * PAGE ||
+	    (to < from + nr * PAGE && from < to + nr * PAGE))
+		return;
+	mremap(from, nr * PAGE, nr * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	mmap(from, nr * PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE |
+	     MAP_ANONYMOUS, -1, 0);
+}
+
 static void drop(unsigned int *state)
 {
 	unsigned long nr;
@@ -135,7 +150,7 @@ static void page_out(unsigned int *state)
 }
 
 static void (*const changes[])(unsigned int *state) = {
-	remap, protect, drop, collapse_and_split, move, fork_and_write, page_out,
+	remap, protect, shift, drop, collapse_and_split, move, fork_and_write, page_out,
 };
 
 struct mutator {
@@ -250,6 +265,7 @@ FIXTURE_VARIANT(race)
 RACE(remap, remap, false);
 RACE(protect, protect, false);
 RACE(protect_huge, protect, true);
+RACE(shift, shift, false);
 RACE(drop, drop, false);
 RACE(collapse_and_split, collapse_and_split, true);
 RACE(move, move, false);

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Locks: hmm_range_fault_unlocked_timeout() takes the lock of each VMA, and mmap_lock
+ * only where it has to. So it does not wait for those who map other memory of the
+ * process, nor they for it.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+
+#include "test.h"
+
+FIXTURE_HMM();
+
+#define NR	(2 * HUGE_NR)
+
+#define NEED_VMA_LOCKS()						\
+	NEED(hmm.features & HMM_RANGE_HAS_VMA_LOCK, "needs VMAs with locks")
+
+/* Calls with @ask; how often that took mmap_lock, or -1 if something is wrong */
+static int mmap_locks(struct call *c, uint64_t ask)
+{
+	c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT;
+	if (call_ask(c, ask) || !call_check(c))
+		return -1;
+	return c->raw.mmap_locks;
+}
+
+static char *map_file(unsigned long size, unsigned int flags)
+{
+	int fd = memfd_new(size, flags);
+	char *p = MAP_FAILED;
+
+	if (fd >= 0)
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Faults included */
+TEST_F(hmm, one_vma_takes_its_lock)
+{
+	struct call *c;
+
+	NEED_VMA_LOCKS();
+	c = call_new(map_anon(NR * PAGE, false), NR);
+	EXPECT_EQ(0, mmap_locks(c, ASK_NOTHING));
+	EXPECT_EQ(0, mmap_locks(c, ASK_READ));
+	EXPECT_EQ(0, mmap_locks(c, ASK_WRITE));
+	EXPECT_EQ(NR, call_count(c, 0, NR, WRITABLE));
+	EXPECT_EQ(0, mmap_locks(c, ASK_WRITE));
+}
+
+TEST_F(hmm, file_takes_its_lock)
+{
+	struct call *c;
+	char *p;
+
+	NEED_VMA_LOCKS();
+	p = map_file(NR * PAGE, 0);
+	ASSERT_NE(NULL, p);
+	c = call_new(p, NR);
+	EXPECT_EQ(0, mmap_locks(c, ASK_READ));
+	EXPECT_EQ(0, mmap_locks(c, ASK_WRITE));
+	EXPECT_EQ(NR, call_count(c, 0, NR, WRITABLE));
+}
+
+TEST_F(hmm, hugetlb_takes_its_lock)
+{
+	struct call *c;
+	char *p;
+
+	NEED_VMA_LOCKS();
+	write_file("/proc/sys/vm/nr_hugepages", "16");
+	p = map_file(NR * PAGE, MFD_HUGETLB);
+	NEED(p, "needs huge pages");
+	c = call_new(p, NR);
+	/* One may be needed for what all VMAs of a process have in common */
+	EXPECT_GE(1, mmap_locks(c, ASK_WRITE));
+	EXPECT_EQ(NR, call_count(c, 0, NR, WRITABLE));
+	EXPECT_EQ(0, mmap_locks(c, ASK_WRITE));
+}
+
+/* One for each VMA; and each is answered as what it is */
+TEST_F(hmm, many_vmas_take_their_locks)
+{
+	struct call *c;
+	unsigned long i;
+	char *p;
+
+	NEED_VMA_LOCKS();
+	p = map_anon(NR * PAGE, false);
+	fill(p, NR * PAGE);
+	for (i = 0; i < NR; i += 32)
+		ASSERT_EQ(0, mprotect(p + i * PAGE, 16 * PAGE,
+				      i & 32 ? PROT_READ : PROT_NONE));
+	c = call_new(p, NR);
+	EXPECT_EQ(0, mmap_locks(c, ASK_NOTHING));
+	EXPECT_EQ(NR / 2, call_count(c, 0, NR, WRITABLE));
+	EXPECT_EQ(NR / 4, call_count(c, 0, NR, READABLE));
+	EXPECT_EQ(NR / 4, call_count(c, 0, NR, ERROR));
+}
+
+/* That there is no VMA is known with mmap_lock only */
+TEST_F(hmm, holes_take_mmap_lock)
+{
+	struct call *c;
+	char *p;
+
+	NEED_VMA_LOCKS();
+	p = map_anon(NR * PAGE, false);
+	fill(p, NR * PAGE);
+	ASSERT_EQ(0, munmap(p + 8 * PAGE, 8 * PAGE));
+	ASSERT_EQ(0, munmap(p + 32 * PAGE, PAGE));
+	c = call_new(p, NR);
+	EXPECT_EQ(2, mmap_locks(c, ASK_NOTHING));
+	EXPECT_EQ(NR - 9, call_count(c, 0, NR, WRITABLE));
+	EXPECT_EQ(9, call_count(c, 0, NR, ERROR));
+}
+
+/* Their driver is called with mmap_lock: once for each page table is enough */
+TEST_F(hmm, pages_of_another_device_take_mmap_lock)
+{
+	struct call *c;
+	char *p;
+	int locks;
+
+	NEED_VMA_LOCKS();
+	NEED_DEVICE();
+	p = map_anon(NR * PAGE, false);
+	fill(p, NR * PAGE);
+	ASSERT_EQ(NR, to_device(PRIVATE_B, p, NR, false));
+	c = call_new(p, NR);
+	c->raw.owner = PRIVATE_A;
+	locks = mmap_locks(c, ASK_READ);
+	EXPECT_LE(1, locks);
+	EXPECT_GE(NR / HUGE_NR + 1, (unsigned long)locks);
+	EXPECT_EQ(NR, call_count(c, 0, NR, READABLE) + call_count(c, 0, NR, WRITABLE));
+}
+
+static void *map_and_stop(void *arg)
+{
+	(void)arg;
+	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
+}
+
+/* Somebody maps memory, and is stopped with mmap_lock held for writing */
+TEST_F(hmm, does_not_wait_for_mmap_lock)
+{
+	uint32_t hold = HMM_RANGE_HOLD_MMAP;
+	int begin[2], status;
+	pthread_t thread;
+	struct call *c;
+	pid_t pid;
+	char go = 0;
+
+	NEED_VMA_LOCKS();
+	c = call_new(map_anon(NR * PAGE, false), NR);
+	ASSERT_EQ(0, pipe(begin));
+	pid = fork();
+	if (!pid) {
+		c->raw.flags = HMM_RANGE_OPENER | HMM_RANGE_UNLOCKED;
+		_exit(read(begin[0], &go, 1) == 1 && !call_ask(c, ASK_WRITE) ? 0 : 1);
+	}
+	/* A page fault here would wait for the lock */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_stop, NULL));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
+	ASSERT_EQ(1, write(begin[1], &go, 1));
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
+	pthread_join(thread, NULL);
+	munlockall();
+}
+
+/* A thread that maps a page and unmaps it again, beside the memory of the call */
+
+struct mapper {
+	char *at;
+	volatile bool stop;
+	volatile unsigned long rounds;
+	bool failed;
+};
+
+static void *map_always(void *arg)
+{
+	struct mapper *m = arg;
+
+	while (!m->stop) {
+		if (mmap(m->at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			 MAP_ANONYMOUS | MAP_FIXED, -1, 0) != m->at ||
+		    munmap(m->at, PAGE))
+			m->failed = true;
+		m->rounds++;
+	}
+	return NULL;
+}
+
+/*
+ * The new page becomes part of the VMA that is being faulted, which takes its lock.
+ * Without a lock to wait for there would be thousands of rounds.
+ */
+TEST_F_TIMEOUT(hmm, mapping_beside_it_goes_on, 120)
+{
+	const unsigned long nr = 32 * HUGE_NR;
+	struct mapper m = { };
+	unsigned long before;
+	pthread_t thread;
+	struct call *c;
+	char *p;
+
+	NEED_VMA_LOCKS();
+	p = map_anon((nr + 1) * PAGE, false);
+	m.at = p + nr * PAGE;
+	c = call_new(p, nr);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, map_always, &m));
+	while (m.rounds < 10)
+		usleep(1000);
+	before = m.rounds;
+	c->raw.flags = HMM_RANGE_UNLOCKED;
+	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	TH_LOG("%lu rounds meanwhile", m.rounds - before);
+	EXPECT_LT(8, m.rounds - before);
+	m.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_FALSE(m.failed);
+	EXPECT_EQ(nr, call_count(c, 0, nr, WRITABLE));
+}
+
+TEST_HARNESS_MAIN
