@@ -3,12 +3,14 @@
 #
 # overlay.sh list [stock] - list the files of this repository that go into Linux
 # overlay.sh lay-out BASE STAGE [stock] - copy them to STAGE, and what they patch from BASE
-# overlay.sh apply TREE - put them into a Linux 7.3 tree, all or none of them
+# overlay.sh apply TREE - put them into a Linux tree, all or none of them
 #
 # Whole files stand at their kernel paths; FILE.patch and FILE.NN-name.patch
 # change FILE, in this order. tools/testing/hmm stays here: it is about this
 # repository. "stock" is for a Linux to be tested as it is: the tests only, and what
 # an older Linux lacks for them to compile, which is in fixes/compat/VERSION here.
+# Otherwise base/VERSION here, if there is one, comes first: what an older Linux lacks
+# for our files and patches, which are made for 7.3.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -65,12 +67,21 @@ lay_out() { # ROOT PATHS
 	done < <(grep '\.patch$' <<<"$2")
 }
 
-lay_out_stock() {
-	local compat
+lay_out_older() { # DIR
+	[ ! -d "$1" ] || lay_out "$1" "$(cd "$1" && find . ! -type d -printf "%P\n" | sort)"
+}
 
-	compat=$here/fixes/compat/$(linux_version "$base")
-	lay_out "$top" "$(list stock | of_base)"
-	[ ! -d "$compat" ] || lay_out "$compat" "$(cd "$compat" && find . ! -type d -printf "%P\n" | sort)"
+lay_out_all() { # [stock]
+	local version
+
+	version=$(linux_version "$base")
+	if [ "${1:-}" = stock ]; then
+		lay_out "$top" "$(list stock | of_base)"
+		lay_out_older "$here/fixes/compat/$version"
+	else
+		lay_out_older "$here/base/$version"
+		lay_out "$top" "$(list)"
+	fi
 }
 
 # Is the tree one that can be changed?
@@ -79,7 +90,8 @@ inspect() {
 
 	[ -f "$base/mm/hmm.c" ] || die "$base: not a Linux source tree"
 	version=$(linux_version "$base")
-	[ "$version" = 7.3 ] || die "$base: Linux $version, but this is for 7.3.x"
+	[ "$version" = 7.3 ] || [ -d "$here/base/$version" ] ||
+		die "$base: Linux $version, but this is for 7.3.x and 7.2.x"
 	[ ! -e "$base/lib/test_hmm/core.c" ] || die "$base: has these files already"
 	if [ -e "$base/.git" ]; then
 		changes=$(git -C "$base" status --porcelain) || die "$base: git cannot read it; see above"
@@ -129,7 +141,7 @@ apply() {
 	mkdir "$work" || die "$work: cannot be made; another run is active, or was interrupted: then remove it"
 	trap finish EXIT
 	mkdir "$stage" "$work/old"
-	lay_out "$top" "$(list)"
+	lay_out_all
 	(cd "$stage" && find . -type f -printf '%P\n' | sort) >"$work/list"
 	trap undo EXIT
 	trap exit INT TERM
@@ -144,10 +156,7 @@ case ${1:-}:$# in
 list:[12]) list "${2:-}" ;;
 lay-out:[34])
 	base=$(readlink -f "$2") stage=$(readlink -f "$3")
-	case ${4:-} in
-	stock) lay_out_stock ;;
-	*) lay_out "$top" "$(list)" ;;
-	esac ;;
+	lay_out_all "${4:-}" ;;
 apply:2)
 	[ -n "$2" ] || die "usage: make apply TREE=dir"
 	[ -d "$2" ] || die "$2: no such directory"
