@@ -61,7 +61,7 @@ lay_out() { # ROOT PATHS
 		fi
 		# Without fuzz patch takes a hunk with little context at its end for
 		# one that belongs to the end of the file
-		if ! why=$(patch -s -F1 --no-backup-if-mismatch -r - "$stage/$file" "$root/$path" 2>&1); then
+		if ! why=$(patch -s -N -F1 --no-backup-if-mismatch -r - "$stage/$file" "$root/$path" 2>&1); then
 			die "$path does not apply to $base: $(head -1 <<<"$why")"
 		fi
 	done < <(grep '\.patch$' <<<"$2")

@@ -17,6 +17,7 @@ set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
 package=linux-source-$base_version
+advice="give LINUX_TARBALL=file of Linux 7.3 or 7.2, or DEBIAN_SUITES=suite that has it"
 
 # Has what is in base.tmp the looks of a clean Linux $base_version?
 inspect() { # WHERE-FROM
@@ -57,7 +58,7 @@ versions() {
 
 # Takes another Linux for this and all that follows
 fall_back() {
-	local version served why=
+	local version served why=$advice
 
 	served=$(versions)
 	served=${served//$'\n'/, }
@@ -65,14 +66,14 @@ fall_back() {
 		die "Debian has no Linux $base_version, but ${served:-none}; give LINUX_TARBALL=file, or DEBIAN_SUITES=suite that has it"
 	fi
 	for version in ${served//,/}; do
-		if why=$(BASE=$version "$0" tree 2>&1); then
+		if why=$(BASE=$version "$0" tree 2>&1 | tail -1); then
 			echo "$version" >"$top/build/fallback"
 			say "Debian has no Linux $base_version: this is $version, the newest that the files here apply to"
 			exec "$0" "${wanted[@]}"
 		fi
 		rm -rf "$top/build/$version"
 	done
-	die "Debian has no Linux $base_version, but ${served:-none}: ${why##*$'\n'}; give LINUX_TARBALL=file of 7.3, or DEBIAN_SUITES=suite that has it"
+	die "Debian has no Linux $base_version, but ${served:-none}: ${why#tree.sh: }"
 }
 
 base_from_debian() {
@@ -86,7 +87,7 @@ base_from_debian() {
 	unpack "$build/base.tar.xz"
 }
 
-remove_halves() { rm -rf "$build/base.tmp" "$build/base.tar.xz"; }
+remove_halves() { rm -rf "$build/base.tmp" "$build/base.tar.xz" "$build"/*.stage; }
 
 # The same base as without FIXED=1
 share_base() {
@@ -119,7 +120,6 @@ make_base() {
 		return
 	fi
 	remove_halves
-	trap remove_halves EXIT
 	if [ "$from" = debian ]; then
 		base_from_debian
 	elif [ -d "$from" ]; then
@@ -153,10 +153,13 @@ install_stage() { # DIR
 }
 
 lay_out() { # tree|stock|fixed
+	local why
+
 	if [ "$1" = fixed ] || [ "$1${FIXED:+-fixed}" = stock-fixed ]; then
 		"$here/fixes/fixes.sh" lay-out "$build/base" "$stage"
 	fi
-	[ "$1" = fixed ] || "$here/base/overlay.sh" lay-out "$build/base" "$stage" "$1"
+	[ "$1" = fixed ] || why=$("$here/base/overlay.sh" lay-out "$build/base" "$stage" "$1" 2>&1) ||
+		die "${why#overlay.sh: }; $advice"
 }
 
 make_overlaid() { # tree|stock|fixed
@@ -179,6 +182,7 @@ make_overlaid() { # tree|stock|fixed
 [ $# -gt 0 ] || set -- tree
 wanted=("$@")
 locked tree
+trap remove_halves EXIT
 for what; do
 	case $what in
 	base) make_base ;;

@@ -38,7 +38,7 @@ list() {
 changed() { sed -n 's|^+++ b/||p' "${patches[@]}" | sort -u; }
 
 lay_out() { # BASE STAGE
-	local base stage version files
+	local base stage version files why
 
 	base=$(readlink -e "$1") stage=$(readlink -e "$2")
 	version=$(linux_version "$base")
@@ -46,8 +46,8 @@ lay_out() { # BASE STAGE
 	mapfile -t files < <(changed)
 	(cd "$base" && cp --parents -t "$stage" "${files[@]}") ||
 		die "$1: lacks files that fixes/$base_version change; see above"
-	"$here/fixes/apply.py" "$stage" "${patches[@]}" ||
-		die "see above; does this Linux have that fix already? Then remove its line from ${series#"$top"/}"
+	why=$("$here/fixes/apply.py" "$stage" "${patches[@]}" 2>&1) ||
+		die "$why; if this Linux has that fix, remove its line from ${series#"$top"/}"
 }
 
 # The author: the user of git here, or the author of the last commit
