@@ -55,6 +55,7 @@ mutants: ## reintroduce old faults one by one, and check that the tests notice
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
 rows: ## list the tests and mutants of each row of rows.md
+	$(packages) run
 	@$(hmm)/check/compare.py --rows
 
 coverage: ## measure which lines and branches of mm/hmm.c and mm/hmm_dma.c are tested
@@ -74,9 +75,11 @@ fuzz: ## the same with libFuzzer: make fuzz FUZZ=seconds
 	@FUZZ=$(or $(FUZZ),600) $(hmm)/check/user.sh fuzz
 
 prove: ## prove the steps of its walk with CBMC
+	$(packages) prove
 	@$(hmm)/check/user.sh prove
 
 litmus: ## check locks and barriers with the kernel's memory model
+	$(packages) litmus
 	@$(hmm)/check/user.sh litmus
 
 user-mutants: ## mutants in user space: MUTANTS="fault-drops-lock secretmem"
@@ -95,6 +98,7 @@ drivers: ## compile the drivers that are changed or call hmm_range_fault()
 	@$(hmm)/arch/arch.sh drivers-x86_64 drivers-arm64 drivers-ppc64le
 
 arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
+	$(packages) run
 	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
 
 arm: ## run tests on 32-bit ARM, without LPAE and with it

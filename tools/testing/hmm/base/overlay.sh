@@ -160,6 +160,7 @@ lay-out:[34])
 apply:2)
 	[ -n "$2" ] || die "usage: make apply TREE=dir"
 	[ -d "$2" ] || die "$2: no such directory"
+	command -v patch >/dev/null || die "patch: not found; install it"
 	base=$(readlink -f "$2")
 	work=$base/.hmm-apply stage=$work/new
 	apply ;;

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# lint.sh [sparse] [cocci] [shell] - static checks
+# lint.sh [sparse] [cocci] [shell] [packages] - static checks
 #
 #   sparse  types and locks of everything that we change in mm/ and lib/; a sparse
 #           that can parse this kernel is built if there is none
 #   cocci   the kernel's semantic patches (coccicheck) on our own files
 #   shell   shellcheck on our scripts
+#   packages  whatever our scripts call comes with every Debian, or by base/packages.list
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -68,11 +69,56 @@ cocci() {
 	grep -E '^[^ ]+\.[ch]:[0-9]+' "$out/cocci.said" || true
 }
 
+scripts() { # INTERPRETER
+	local file
+
+	git ls-files -c -o --exclude-standard -- tools .ci series | while read -r file; do
+		! head -1 "$file" | grep -qE "^#!.*\\b($1)\$" || echo "$file"
+	done
+}
+
 shell() {
 	cd "$top"
-	git ls-files -c -o --exclude-standard -- tools .ci series | while read -r file; do
-		! head -1 "$file" | grep -qE '^#!.*\b(ba)?sh$' || echo "$file"
-	done | xargs shellcheck -x -f gcc
+	scripts '(ba)?sh' | xargs shellcheck -x -f gcc
+}
+
+# Words in a place for commands that none of our scripts defines as a function
+commands() {
+	local begins='(^|[|&;(!{]|\<(then|do|else|if|while|until|exec|xargs|time|nice)\>)'
+
+	comm -23 <({
+		scripts '(ba)?sh' | xargs sed '/^[[:space:]]*#/d; /^import /d' |
+			grep -oE "${begins}[[:space:]]*[a-z][a-z0-9_.+-]*([[:space:];|&)]|$)" |
+			sed 's/[[:space:];|&)]*$//'
+		scripts python3 | xargs grep -ohE '\["[a-z][a-z0-9._+-]*"' | tr -d '"'
+	} | grep -oE '[a-z][a-z0-9_.+-]*$' | sort -u) \
+		<(scripts '(ba)?sh' | xargs grep -ohE '^[a-z_]+\(\)' | tr -d '()' | sort -u)
+}
+
+# What a package, or what it needs, brings along; and what is on every Debian
+packages_at_hand() {
+	# shellcheck disable=SC2046 # one word a package
+	apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+		--no-replaces --no-enhances \
+		$(awk '/^[^#]/ { print $3 }' "$here/base/packages.list" | sort -u) |
+		grep -oE '^[a-z0-9][^ :]*'
+	dpkg-query -W -f '${Package} ${Essential} ${Priority}\n' |
+		awk '$2 == "yes" || $3 == "required" { print $1 }'
+}
+
+packages() {
+	local PATH=/usr/sbin:/usr/bin:/sbin:/bin name path package
+
+	cd "$top"
+	packages_at_hand | sort -u >"$out/packages.at-hand"
+	for name in $(commands); do
+		[ "$(type -t "$name")" = file ] || continue
+		path=$(type -P "$name")
+		package=$(dpkg -S "$path" "/usr$path" "${path#/usr}" "$(readlink -f "$path")" 2>/dev/null |
+			sed -n '/^diversion/d; s/[:,].*//p' | head -1)
+		grep -qxF "$package" "$out/packages.at-hand" ||
+			echo "$name: is of ${package:-no package}, which is not in base/packages.list"
+	done
 }
 
 # Any output is a finding
@@ -91,12 +137,14 @@ try() { # LINTER
 
 mkdir -p "$out"
 "$here/base/packages.sh" install lint
-[ $# -gt 0 ] || set -- sparse cocci shell
-[ "$*" = shell ] || "$here/base/kernel.sh" check
+[ $# -gt 0 ] || set -- sparse cocci shell packages
+case " $* " in
+*' sparse '* | *' cocci '*) "$here/base/kernel.sh" check ;;
+esac
 for linter; do
 	case $linter in
-	sparse | cocci | shell) try "$linter" ;;
-	*) die "$linter: there are sparse, cocci and shell" ;;
+	sparse | cocci | shell | packages) try "$linter" ;;
+	*) die "$linter: there are sparse, cocci, shell and packages" ;;
 	esac
 done
 echo "$passed passed, $failed failed, 0 skipped"
