@@ -33,7 +33,7 @@ static unsigned int range_map_kind(const struct vm_area_struct *vma)
 	return vma->vm_pgoff / (HMM_RANGE_MAP_BYTES >> PAGE_SHIFT);
 }
 
-/* Returns 0 if the fault is to be served as usual */
+/* Returns 0 if the fault should be handled as usual */
 static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 {
 	struct hmm_range_act act;

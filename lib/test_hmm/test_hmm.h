@@ -70,7 +70,7 @@ extern struct range_dev range_devs[HMM_RANGE_DEVICES];
  * @dev: the device
  * @mm: the opener's; mmgrab()ed
  * @lock: protects @act, @last and @huge
- * @act: what the fault handler of a mapping is to do
+ * @act: what the fault handler of a mapping should do
  * @dropped: index of the page at which mmap_lock was dropped last, plus 1
  * @last: the call that finished last
  * @pages: pages of mappings, by index

@@ -20,7 +20,7 @@
 
 /**
  * struct meaning - what a page is to the caller, by the contract
- * @answer: what is to be answered
+ * @answer: what the call must answer
  * @refused: asking for more than @answer is -EFAULT
  */
 struct meaning {
@@ -43,7 +43,7 @@ struct meaning {
  * @others_notified: others have called the notifier
  * @own_notified: a page fault of the call has
  * @others_changed: others have changed entries, or mappings
- * @did_not_come: all faults of a page were in vain, as far as the call can see
+ * @did_not_come: all faults of a page changed nothing, as far as the call can see
  * @failed: errno of the last page fault that failed, of page @failed_page
  * @must_tell: when it did, nothing else was in the way of the call
  */

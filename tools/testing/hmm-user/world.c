@@ -849,7 +849,7 @@ static void serve_write(struct entry *e, unsigned int page, unsigned int first,
 static void serve_present(struct entry *e, unsigned int page, unsigned int first,
 			  unsigned int nr, bool write, bool own)
 {
-	/* A hint is taken away first; as often as not with what else there is to do */
+	/* A hint is removed first, either alone or with the rest of the work */
 	if (e->protnone) {
 		e->protnone = false;
 		if (choose(2))

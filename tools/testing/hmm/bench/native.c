@@ -393,7 +393,7 @@ static const struct mmu_interval_notifier_ops bench_notifier_ops = {
 	.invalidate = bench_invalidate,
 };
 
-/* Memory that is to be there is brought in by stock, that ours gets no help */
+/* Populate memory with the stock call, so that ours gets no advantage */
 static int bench_populate(struct bench *bench, const struct bench_row *row)
 {
 	struct hmm_range range = {

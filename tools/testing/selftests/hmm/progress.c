@@ -307,7 +307,7 @@ TEST_F(hmm, progress_time_of_copy_on_write)
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	faults = (b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) / 1e6;
 	TH_LOG("%.1f ms, %.1f ms the process's own writes", ours, faults);
-	/* make bench measures; this is to see a walk for each page */
+	/* "make bench" measures; this only detects a walk for each page */
 	EXPECT_GT(3 * faults, ours);
 }
 
