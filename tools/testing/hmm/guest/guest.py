@@ -257,7 +257,10 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
     guest = guest_of(options, selftest_guest())
     guest.seconds = seconds * len(programs) + 120
     modules = modules_of(kernel, tests)
-    modules[0] += options.parameters.split()
+    if options.parameters and not modules:
+        raise Failed(f"{name}: has no module for the parameters {options.parameters}")
+    for module in modules[:1]:
+        module += options.parameters.split()
     ktap = Ktap()
     with (BUILD / kernel / f"{name}.tap").open("w") as tap:
         def hear(line: str) -> None:
