@@ -213,6 +213,7 @@ static void *map_always(void *arg)
 
 		if (mmap(m->at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
 			 MAP_ANONYMOUS | MAP_FIXED, -1, 0) != m->at ||
+		    madvise(m->at, PAGE, MADV_NOHUGEPAGE) ||
 		    munmap(m->at, PAGE))
 			m->failed = true;
 		if (now() - begin > m->longest)
@@ -223,8 +224,9 @@ static void *map_always(void *arg)
 }
 
 /*
- * The new page becomes part of the VMA that is being faulted, which takes its lock.
- * That does not take as long as the call.
+ * With the same flags as map_anon() gives, the new page becomes part of the VMA that is
+ * being faulted, and is split off again, which takes its lock. That does not take as
+ * long as the call.
  */
 TEST_F_TIMEOUT(hmm, mapping_beside_it_goes_on, 120)
 {
