@@ -518,3 +518,26 @@ unsigned int faults_served(int dev)
 		die("HMM_RANGE_ACT");
 	return act.faults;
 }
+
+static void *map_and_stop(void *arg)
+{
+	(void)arg;
+	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
+}
+
+bool hold_mmap_lock(pthread_t *thread)
+{
+	uint32_t hold = HMM_RANGE_HOLD_MMAP;
+
+	return !mlockall(MCL_CURRENT) &&
+	       !ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold) &&
+	       !pthread_create(thread, NULL, map_and_stop, NULL) &&
+	       !ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT);
+}
+
+void release_mmap_lock(pthread_t thread)
+{
+	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
+	pthread_join(thread, NULL);
+	munlockall();
+}

@@ -6,6 +6,7 @@
 #ifndef _SELFTESTS_HMM_LIB_H
 #define _SELFTESTS_HMM_LIB_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -141,5 +142,13 @@ long to_system(int owner, const void *addr, unsigned long nr, bool compound);
 int act(int dev, uint32_t what, uint32_t nth, uint32_t arg);
 /* Faults in mappings of that device's file since act() */
 unsigned int faults_served(int dev);
+
+/*
+ * Has another thread stop in mmap() with mmap_lock held for writing, until it is
+ * released, or for 20 s.  Locks all memory, because a page fault would wait for that
+ * lock.  False if that fails.
+ */
+bool hold_mmap_lock(pthread_t *thread);
+void release_mmap_lock(pthread_t thread);
 
 #endif

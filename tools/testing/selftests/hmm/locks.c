@@ -138,16 +138,9 @@ TEST_F(hmm, pages_of_another_device_take_mmap_lock)
 	EXPECT_EQ(NR, call_count(c, 0, NR, READABLE) + call_count(c, 0, NR, WRITABLE));
 }
 
-static void *map_and_stop(void *arg)
-{
-	(void)arg;
-	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
-}
-
 /* Somebody maps memory, and is stopped with mmap_lock held for writing */
 TEST_F(hmm, does_not_wait_for_mmap_lock)
 {
-	uint32_t hold = HMM_RANGE_HOLD_MMAP;
 	int begin[2], status = -1, tries;
 	bool ended = false;
 	pthread_t thread;
@@ -168,11 +161,7 @@ TEST_F(hmm, does_not_wait_for_mmap_lock)
 		c->raw.flags = HMM_RANGE_OPENER | HMM_RANGE_UNLOCKED;
 		_exit(read(begin[0], &go, 1) == 1 && !call_ask(c, ASK_WRITE) ? 0 : 1);
 	}
-	/* A page fault here would wait for the lock */
-	ASSERT_EQ(0, mlockall(MCL_CURRENT));
-	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_stop, NULL));
-	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
+	ASSERT_TRUE(hold_mmap_lock(&thread));
 	ASSERT_EQ(1, write(begin[1], &go, 1));
 	/* The driver lets go by itself after 20 s */
 	for (tries = 0; tries < 500 && !ended; tries++) {
@@ -181,9 +170,7 @@ TEST_F(hmm, does_not_wait_for_mmap_lock)
 	}
 	EXPECT_TRUE(ended);
 	EXPECT_EQ(0, status);
-	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
-	pthread_join(thread, NULL);
-	munlockall();
+	release_mmap_lock(thread);
 }
 
 /* A thread that maps a page and unmaps it again, beside the memory of the call */

@@ -745,16 +745,9 @@ TEST_F(hmm, killed_amid_retries)
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
 
-static void *map_and_stop(void *arg)
-{
-	(void)arg;
-	return map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, PAGE, PROT_READ, PAGE);
-}
-
 /* S19: So can a call that waits for mmap_lock */
 TEST_F(hmm, killed_before_mmap_lock)
 {
-	uint32_t hold = HMM_RANGE_HOLD_MMAP;
 	/* Too small for the stack of the thread */
 	char *hole = map_anon(3 * PAGE, false) + PAGE;
 	int begin[2], said[2];
@@ -777,16 +770,10 @@ TEST_F(hmm, killed_before_mmap_lock)
 			call_ask(self->c, ASK_READ);
 		_exit(0);
 	}
-	/* A page fault here would wait for the lock, too */
-	ASSERT_EQ(0, mlockall(MCL_CURRENT));
-	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, map_and_stop, NULL));
-	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
+	ASSERT_TRUE(hold_mmap_lock(&thread));
 	ASSERT_EQ(1, write(begin[1], &c, 1));
 	EXPECT_EQ(true, ends_when_killed(pid, said[0]));
-	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
-	pthread_join(thread, NULL);
-	munlockall();
+	release_mmap_lock(thread);
 	waitpid(pid, NULL, 0);
 	ASSERT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_LAST, &self->c->raw));
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
