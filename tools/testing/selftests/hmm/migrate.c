@@ -423,11 +423,25 @@ TEST_F(hmm, destination_of_a_huge_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
+/* Moves the pages of a huge page that @want single destinations, and no others */
+static void move_single_pages(struct __test_metadata *_metadata, char *p,
+			      uint8_t *want)
+{
+	uint64_t src[HUGE_NR];
+	unsigned long i;
+
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | SELECT_COMPOUND, p, HUGE_NR, want, src));
+	for (i = 0; i < HUGE_NR; i++) {
+		ASSERT_EQ(want[i], !!(src[i] & MPFN_MIGRATE));
+		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
+	}
+}
+
 /* S38: A huge page is split; pages without a destination stay */
 TEST_F(hmm, single_destinations_of_a_huge_page)
 {
 	uint8_t want[HUGE_NR];
-	uint64_t src[HUGE_NR];
 	unsigned long i;
 	char *p;
 
@@ -437,12 +451,7 @@ TEST_F(hmm, single_destinations_of_a_huge_page)
 	fill(p, HUGE);
 	for (i = 0; i < HUGE_NR; i++)
 		want[i] = i % 3 != 1;
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | SELECT_COMPOUND, p, HUGE_NR, want, src));
-	for (i = 0; i < HUGE_NR; i++) {
-		ASSERT_EQ(want[i], !!(src[i] & MPFN_MIGRATE));
-		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
-	}
+	move_single_pages(_metadata, p, want);
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
@@ -496,7 +505,6 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 TEST_F(hmm, no_destination_for_the_first_page)
 {
 	uint8_t want[HUGE_NR];
-	uint64_t src[HUGE_NR];
 	unsigned long i;
 	char *p;
 
@@ -506,10 +514,7 @@ TEST_F(hmm, no_destination_for_the_first_page)
 	fill(p, HUGE);
 	for (i = 0; i < HUGE_NR; i++)
 		want[i] = i && i < HUGE_NR / 2;
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | SELECT_COMPOUND, p, HUGE_NR, want, src));
-	for (i = 0; i < HUGE_NR; i++)
-		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
+	move_single_pages(_metadata, p, want);
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
@@ -517,7 +522,6 @@ TEST_F(hmm, no_destination_for_the_first_page)
 TEST_F(hmm, single_destinations_of_a_forked_huge_page)
 {
 	uint8_t want[HUGE_NR];
-	uint64_t src[HUGE_NR];
 	int status, to_child[2];
 	unsigned long i;
 	pid_t child;
@@ -533,10 +537,7 @@ TEST_F(hmm, single_destinations_of_a_forked_huge_page)
 		_exit(read(to_child[0], &go, 1) == 1 && filled(p, HUGE) ? 0 : 1);
 	for (i = 0; i < HUGE_NR; i++)
 		want[i] = i % 3 != 1;
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | SELECT_COMPOUND, p, HUGE_NR, want, src));
-	for (i = 0; i < HUGE_NR; i++)
-		ASSERT_EQ(want[i], with_device(p + i * PAGE, 1));
+	move_single_pages(_metadata, p, want);
 	memset(p, 0, HUGE / 2);
 	ASSERT_EQ(1, write(to_child[1], "", 1));
 	ASSERT_EQ(child, waitpid(child, &status, 0));
