@@ -240,8 +240,11 @@ def report(ktap: Ktap) -> int:
     return 1 if ktap.failed else 0
 
 
-def modules_of(kernel: str, tests: Tests) -> list[list[str]]:
-    return [[str(BUILD / kernel / path), *parameters] for path, *parameters in tests.modules
+def modules_of(kernel: str, tests: Tests, parameters: str) -> list[list[str]]:
+    """Modules to load; more parameters are for the test driver."""
+    if parameters and tests.modules != [DRIVER]:
+        raise Failed(f"{tests.directory}: {parameters}: is for tests that use the test driver")
+    return [[str(BUILD / kernel / path), *own, *parameters.split()] for path, *own in tests.modules
             if (BUILD / kernel / path).exists() or len(tests.modules) == 1]
 
 
@@ -256,11 +259,7 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
     seconds = options.seconds or timeout_of(tests.directory)
     guest = guest_of(options, selftest_guest())
     guest.seconds = seconds * len(programs) + 120
-    modules = modules_of(kernel, tests)
-    if options.parameters and not modules:
-        raise Failed(f"{name}: has no module for the parameters {options.parameters}")
-    for module in modules[:1]:
-        module += options.parameters.split()
+    modules = modules_of(kernel, tests, options.parameters)
     ktap = Ktap()
     with (BUILD / kernel / f"{name}.tap").open("w") as tap:
         def hear(line: str) -> None:
@@ -547,9 +546,9 @@ def main() -> int:
         return 0
     guest, modules = Guest(), []
     if options.devices:
-        guest, modules = selftest_guest(options.devices == "all"), modules_of(kernel, TESTS["hmm"])
+        guest = selftest_guest(options.devices == "all")
+        modules = modules_of(kernel, TESTS["hmm"], options.parameters)
         modules[0][0] = options.insmod or modules[0][0]
-        modules[0] += options.parameters.split()
     return boot(kernel, guest_of(options, guest), {"modules": modules, "command": words},
                 options.log or BUILD / kernel / "console.log")
 
