@@ -645,6 +645,14 @@ static int hmm_hugetlb_entry(pte_t *ptep, unsigned long hmask,
 			     hmm_leaf_hugetlb(hw, vma, addr, pte));
 }
 
+/* A VMA that is not for devices */
+static int hmm_walk_refused(struct hmm_walk *hw, struct vm_area_struct *vma,
+			    unsigned long addr, unsigned long end)
+{
+	return hmm_walk_leaf(hw, vma, addr, end,
+			     hmm_leaf_refused(HMM_PFN_ERROR));
+}
+
 /* Called for a VMA before any of its entries */
 static int hmm_test_walk(unsigned long addr, unsigned long end,
 			 struct mm_walk *walk)
@@ -653,8 +661,7 @@ static int hmm_test_walk(unsigned long addr, unsigned long end,
 
 	if (hmm_vma_is_for_devices(walk->vma))
 		return 0;
-	ret = hmm_walk_leaf(walk->private, walk->vma, addr, end,
-			    hmm_leaf_refused(HMM_PFN_ERROR));
+	ret = hmm_walk_refused(walk->private, walk->vma, addr, end);
 	return ret ?: 1;
 }
 
@@ -712,8 +719,7 @@ static int hmm_walk_range(struct hmm_walk *hw)
 	if (!vma || hw->end > vma->vm_end)
 		return walk_page_range(mm, hw->next, hw->end, ops, hw);
 	if (!hmm_vma_is_for_devices(vma))
-		return hmm_walk_leaf(hw, vma, hw->next, hw->end,
-				     hmm_leaf_refused(HMM_PFN_ERROR));
+		return hmm_walk_refused(hw, vma, hw->next, hw->end);
 	return walk_page_range_vma(vma, hw->next, hw->end, ops, hw);
 }
 
@@ -957,8 +963,10 @@ static unsigned long hmm_part_end(const struct hmm_walk *hw)
 	unsigned long end = hw->range->end;
 	struct vm_area_struct *vma = hw->locked;
 
-	if (vma || !IS_ENABLED(CONFIG_PER_VMA_LOCK))
-		return vma ? min(end, vma->vm_end) : end;
+	if (vma)
+		return min(end, vma->vm_end);
+	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK))
+		return end;
 	vma = find_vma(hw->range->notifier->mm, hw->next);
 	if (!vma)
 		return end;
