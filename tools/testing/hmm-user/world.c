@@ -57,6 +57,11 @@ static bool vma_is_locked(void)
 	return false;
 }
 
+static bool nothing_is_locked(void)
+{
+	return !w.mm.mmap_lock.readers && !vma_is_locked();
+}
+
 void mmap_assert_locked(struct mm_struct *mm)
 {
 	promise(mm->mmap_lock.readers > 0, "8: mmap_lock is held");
@@ -65,8 +70,7 @@ void mmap_assert_locked(struct mm_struct *mm)
 int mmap_read_lock_killable(struct mm_struct *mm)
 {
 	may_sleep();
-	promise(!mm->mmap_lock.readers && !vma_is_locked(),
-		"8: mmap_lock is taken with no lock held");
+	promise(nothing_is_locked(), "8: mmap_lock is taken with no lock held");
 	promise(w.for_mmap_lock, "8: nor without need");
 	w.for_mmap_lock = false;
 	world_others();
@@ -99,8 +103,7 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long ad
 {
 	struct vm_area_struct *vma;
 
-	promise(!mm->mmap_lock.readers && !vma_is_locked(),
-		"8: a VMA is locked with no other lock held");
+	promise(nothing_is_locked(), "8: a VMA is locked with no other lock held");
 	world_others();
 	vma = choose(2) ? NULL : world_vma(world_page(addr));
 	w.for_mmap_lock |= !vma;
@@ -187,8 +190,7 @@ static void world_notify(unsigned int first, unsigned int nr, bool own)
 unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 {
 	may_sleep();
-	promise(!w.mm.mmap_lock.readers && !vma_is_locked(),
-		"8: a sequence is begun with no lock held");
+	promise(nothing_is_locked(), "8: a sequence is begun with no lock held");
 	w.attempts++;
 	w.last_faulted = WORLD_PAGES;
 	w.retried_page = WORLD_PAGES;
