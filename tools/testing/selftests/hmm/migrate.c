@@ -739,6 +739,7 @@ TEST_F(hmm, mthp_that_is_not_alike)
 			  SELECT_SYSTEM | SELECT_MTHP, p, 3 * MTHP_NR, NULL, src));
 	EXPECT_EQ(0, src[0] & MPFN_COMPOUND);
 	EXPECT_EQ(0, src[MTHP_NR] & MPFN_COMPOUND);
+	EXPECT_EQ(0, src[2 * MTHP_NR] & MPFN_COMPOUND);
 	EXPECT_EQ(3 * MTHP_NR, with_device(p, 3 * MTHP_NR));
 	EXPECT_TRUE(filled(p, 5 * PAGE));
 	EXPECT_TRUE(filled(p + 6 * PAGE, 3 * MTHP - 6 * PAGE));
