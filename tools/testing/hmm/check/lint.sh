@@ -3,7 +3,7 @@
 #
 # lint.sh [sparse] [cocci] [shell] [packages] - static checks
 #
-#   sparse  types and locks of everything that we change in mm/ and lib/; a sparse
+#   sparse  types and locks of what we change in mm/, lib/ and samples/; a sparse
 #           that can parse this kernel is built if there is none
 #   cocci   the kernel's semantic patches (coccicheck) on our own files
 #   shell   shellcheck on our scripts
@@ -42,13 +42,13 @@ sparse() {
 		valid "$checker" || build_sparse
 		valid "$checker" || die "$checker: cannot parse this kernel"
 	fi
-	mapfile -t objects < <(cd "$top" && find mm lib -name '*.c' -o -name '*.c.*patch' |
+	mapfile -t objects < <(cd "$top" && find mm lib samples/hmm/hmm_edu.c -name '*.c' -o -name '*.c.*patch' |
 		sed 's/\.c\..*patch$/.c/; s/\.c$/.o/' | sort -u)
 	make -s -C "$build/tree" O="$build/check" ARCH=x86_64 C=2 CHECK="$checker" \
 		CC="$(command -v ccache >/dev/null && echo "ccache ")gcc" "${objects[@]}" \
 		>"$out/sparse.said" 2>&1 || { tail -3 "$out/sparse.said"; return 1; }
 	# Without complaints about the kernel's headers
-	grep -E "^$build/tree/(mm|lib)/[^:]*:[0-9]" "$out/sparse.said" || true
+	grep -E "^$build/tree/(mm|lib|samples)/[^:]*:[0-9]" "$out/sparse.said" || true
 }
 
 # As an external module, so that only our files are checked
@@ -57,7 +57,8 @@ cocci() {
 
 	rm -rf "$out/cocci"
 	mkdir -p "$out/cocci"
-	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm/*.c mm/tests/hmm_kunit.c; do
+	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm/*.c mm/tests/hmm_kunit.c \
+		samples/hmm/hmm_edu.c; do
 		cp "$top/$file" "$out/cocci/"
 	done
 	rm -f "$out/cocci.log"	# coccicheck refuses to overwrite it

@@ -154,7 +154,7 @@ objects() { # TREE COMMIT
 	if grep -q '\.h$' <<<"$step"; then
 		echo "$sources"
 	else
-		grep -E '^(mm|lib|drivers)/.*\.c$' <<<"$step" || true
+		grep -E '^((mm|lib|drivers)/.*|samples/hmm/hmm_edu)\.c$' <<<"$step" || true
 	fi | while read -r path; do
 		[ ! -e "$1/$path" ] || echo "$path"
 	done | sed 's|/amdkfd/|/amdgpu/../amdkfd/|; s|\.c$|.o|'
@@ -168,7 +168,7 @@ check_steps() {
 	cp -al "$build/base" "$tree"
 	mkdir -p "$obj"
 	configure "$tree" "$obj"
-	sources=$(touched | grep -E '^(mm|lib|drivers)/.*\.c$'
+	sources=$(touched | grep -E '^((mm|lib|drivers)/.*|samples/hmm/hmm_edu)\.c$'
 		cd "$build/tree" && grep -rlE '\bhmm_range_fault' drivers --include='*.c')
 	all=$("${linux[@]}" rev-list --count base..hmm)
 	for commit in $("${linux[@]}" rev-list --reverse base..hmm); do
