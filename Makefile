@@ -14,6 +14,9 @@ help: ## show this list
 run: ## RDMA on demand paging over this hmm_range_fault(), on a bare Debian
 	@$(hmm)/run/run.sh
 
+sample: ## a device of QEMU works on a process's memory: IOMMU=intel, virtio or none; MIB=1024
+	@$(hmm)/run/run.sh sample
+
 check: ## run all tests; ends with "N passed, N failed, N skipped"
 	@$(hmm)/check/check.sh $(SUITES)
 
@@ -130,6 +133,6 @@ series-check: ## check that each patch compiles, and that the result equals this
 	$(packages) series
 	@$(hmm)/series/series-check.sh
 
-.PHONY: fixes fixes-check help run check kunit selftest hmm-tests tree kernel docs clean compare mutants \
+.PHONY: fixes fixes-check help run sample check kunit selftest hmm-tests tree kernel docs clean compare mutants \
 	rows coverage kmsan user fuzz prove litmus user-mutants bench lint drivers arch arm \
 	i386 apply series series-check

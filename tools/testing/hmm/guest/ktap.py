@@ -12,7 +12,7 @@ SPLAT = re.compile(
     r"Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|"
     r"rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|"
     r"bad unlock|held lock freed|KASAN:|UBSAN:|KCSAN:|kmemleak: [0-9]+ new|cut here|"
-    r"leaked percpu|sleeping function|scheduling while atomic|Out of memory")
+    r"leaked percpu|DMAR: .*\bfault\b|IO_PAGE_FAULT|fault from EP|sleeping function|scheduling while atomic|Out of memory")
 
 STAMP = re.compile(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ")
 RESULT = re.compile(r"^( *)(not )?ok \d+\b(?: -)? ?(.*)")
