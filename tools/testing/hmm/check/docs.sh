@@ -53,7 +53,8 @@ test_that() { # NAME COMMAND...
 	fi
 }
 
-# The examples, which form one module
+# The examples, which form one module. Those of samples/hmm are taken from there when it
+# is rendered, and compiled with the kernel; a quotation that does not exist is a warning.
 examples() {
 	awk '
 		/^\.\. code-block:: c$/	{ code = 1; next }
@@ -67,7 +68,7 @@ compile_examples() { # [MAKE-ARG]...
 
 	mkdir -p "$dir"
 	examples >"$dir/hmm_examples.c"
-	[ "$(wc -l <"$dir/hmm_examples.c")" -gt 100 ] || { echo "no examples found"; return 1; }
+	[ "$(wc -l <"$dir/hmm_examples.c")" -gt 90 ] || { echo "no examples found"; return 1; }
 	echo 'obj-m := hmm_examples.o' >"$dir/Makefile"
 	make -C "$tree" O="$kernel" M="$dir" W=1 KCFLAGS=-Werror "$@" modules
 }
@@ -100,6 +101,12 @@ no_longer() { # WORD FILE...
 	! (cd "$tree" && grep -rn "$1" "${@:2}")
 }
 
+# A manual, and not a list of what was reviewed
+is_manual() {
+	[ "$(wc -l <"$tree/$doc")" -lt 700 ] && ! grep -nE '\b[CJGS][0-9]+\b' "$tree/$doc" &&
+		[ "$(grep -c '^.. literalinclude:: ../../samples/hmm/hmm_edu.c' "$tree/$doc")" -ge 5 ]
+}
+
 # A column of the tables of rows
 column() { sed -n '/^| [A-Z][0-9]/p' "$rows" | awk -F ' *[|] *' -v n="$1" '{ print $(n + 1) }'; }
 
@@ -127,6 +134,7 @@ patches_named_exist() {
 test_that "G4 renders without a warning" "$0"
 test_that "G4 kernel-doc has no complaint" kernel_doc
 test_that "G4 S27 the examples are a module" compile_examples
+test_that "G4 it is short, has no codes and quotes the sample" is_manual
 test_that "C1 a driver without HMM_MIRROR does not link" needs_hmm_mirror
 test_that "C2 no HMM_FAULT_ALLOW_RETRY" no_longer HMM_FAULT_ALLOW_RETRY include/linux mm Documentation/mm
 test_that "J12 no HMM_FAULT_SNAPSHOT" no_longer HMM_FAULT_SNAPSHOT include/linux mm Documentation/mm
