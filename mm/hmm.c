@@ -28,7 +28,8 @@
 #include <linux/unroll.h>
 #include <linux/userfaultfd_k.h>
 #include <linux/util_macros.h>
-#include <linux/vmstat.h>
+#include "hmm_stat.h"
+#include "hmm_trace.h"
 
 /**
  * DOC: promises
@@ -91,6 +92,7 @@ enum hmm_stop {
  * @fault_flags: for handle_mm_fault()
  * @faulted: address of the last fault; the end of the range before the first
  * @tries: number of faults in a row at that address
+ * @trace: what trace events tell of the call
  */
 struct hmm_walk {
 	struct hmm_range	*range;
@@ -109,6 +111,7 @@ struct hmm_walk {
 	unsigned int		fault_flags;
 	unsigned long		faulted;
 	unsigned int		tries;
+	struct hmm_trace	trace;
 };
 
 /* Requests and entries of hmm_pfns */
@@ -773,8 +776,9 @@ static int hmm_fault(struct hmm_walk *hw)
 		flags |= FAULT_FLAG_VMA_LOCK;
 	hw->need = 0;
 
-	__count_vm_event(HMM_PAGE_FAULT);
+	hmm_trace_fault_begin(&hw->trace);
 	fault = handle_mm_fault(hw->vma, hw->next, flags, NULL);
+	hmm_trace_fault_end(&hw->trace, hw->range, hw->next, flags, fault);
 	/* With a VMA's lock, this may just mean that the handler needs mmap_lock */
 	if ((fault & VM_FAULT_RETRY) && (!vma_locked || (fault & VM_FAULT_MAJOR)))
 		hw->fault_flags |= FAULT_FLAG_TRIED;
@@ -947,8 +951,10 @@ int hmm_range_fault(struct hmm_range *range)
 	/* With lockdep, check that we are the one who holds it */
 	mmap_assert_locked(range->notifier->mm);
 
-	__count_vm_event(HMM_RANGE_FAULT);
+	hmm_trace_begin(&hw.trace, range, false);
 	ret = hmm_walk_and_fault(&hw);
+	hmm_trace_end(&hw.trace, range, hw.next, hw.answers_end, ret);
+	hmm_stat_call(hw.trace.faults);
 	/* Without FAULT_FLAG_ALLOW_RETRY no fault may drop the lock */
 	return WARN_ON_ONCE(ret > 0) ? -EFAULT : ret;
 }
@@ -1062,6 +1068,7 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 		counts = hw->answers_end == range->end || !free;
 		if (!counts)
 			free--;
+		hmm_trace_busy(&hw->trace, hw->answers_end < range->end);
 		hmm_start_over(hw, inputs);
 	}
 }
@@ -1110,15 +1117,14 @@ int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 
 	if (!hmm_range_is_sane(range))
 		return -EINVAL;
-	__count_vm_event(HMM_RANGE_FAULT);
-	if (hw.each) {
+	hmm_trace_begin(&hw.trace, range, true);
+	if (hw.each)
 		inputs = kvmemdup(range->hmm_pfns,
 				  ((range->end - range->start) >> PAGE_SHIFT) *
 				  sizeof(*inputs), GFP_KERNEL | __GFP_NOWARN);
-		if (!inputs)
-			return -ENOMEM;
-	}
-	ret = hmm_attempts(&hw, inputs, timeout);
+	ret = hw.each && !inputs ? -ENOMEM : hmm_attempts(&hw, inputs, timeout);
+	hmm_trace_end(&hw.trace, range, hw.next, hw.answers_end, ret);
+	hmm_stat_call(hw.trace.faults);
 	kvfree(inputs);
 	return ret;
 }

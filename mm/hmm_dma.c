@@ -19,6 +19,7 @@
 #include <linux/log2.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
+#include <trace/events/hmm.h>
 
 /* Regions that there are: hmm_range_fault() takes care of sticky bits if any */
 atomic_t hmm_dma_maps = ATOMIC_INIT(0);
@@ -246,6 +247,7 @@ static int hmm_dma_map_entry(struct device *dev, struct hmm_dma_map *map,
 	ret = hmm_dma_route(dev, map, idx, p2pdma_state, &how, addr);
 	if (!ret && how != HMM_PFN_P2PDMA_BUS)
 		ret = hmm_dma_map_one(dev, map, idx, hmm_dma_attrs(how), addr);
+	trace_hmm_dma_map(dev, map, idx, 1, ret);
 	if (ret)
 		return ret;
 	hmm_dma_set(hmm_dma_pfn(map, idx), how | HMM_PFN_DMA_MAPPED);
@@ -314,6 +316,7 @@ static int hmm_dma_sync_run(struct device *dev, struct hmm_dma_map *map,
 	size_t size = map->dma_entry_size, end = idx + nr;
 	int ret = dma_iova_sync(dev, &map->state, idx * size, nr * size);
 
+	trace_hmm_dma_map(dev, map, idx, nr, ret);
 	for (; idx < end; idx++) {
 		unsigned long *entry = hmm_dma_pfn(map, idx);
 
@@ -419,6 +422,7 @@ bool hmm_dma_unmap_pfn(struct device *dev, struct hmm_dma_map *map, size_t idx)
 		dma_unmap_phys(dev, map->dma_list[idx], map->dma_entry_size,
 			       DMA_BIDIRECTIONAL, attrs);
 	hmm_dma_clear(entry);
+	trace_hmm_dma_unmap(dev, map, idx, 1, 0);
 	return true;
 }
 EXPORT_SYMBOL_GPL(hmm_dma_unmap_pfn);

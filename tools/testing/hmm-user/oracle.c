@@ -289,6 +289,25 @@ static void check_errno(int ret, bool unlocked, unsigned long timeout)
 	}
 }
 
+/* What events tell */
+
+void world_trace_begin(void)
+{
+	promise(!w.tracing, "events: a call begins once");
+	w.tracing = true;
+	w.faults_before = w.faults;
+}
+
+void world_trace_end(unsigned int faults, unsigned long answers, bool all)
+{
+	unsigned long nr = (w.range->end - w.range->start) >> PAGE_SHIFT;
+
+	promise(w.tracing, "events: a call ends once");
+	promise(faults == w.faults - w.faults_before, "events: page faults are counted");
+	promise(all ? answers == nr : answers < nr, "events: answers are counted");
+	w.tracing = false;
+}
+
 void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 		     unsigned long timeout)
 {
@@ -299,6 +318,7 @@ void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 	world_unlocked();
 	promise(!w.allocated, "8: no memory is left");
 	promise(!w.warnings, "8: no warning");
+	promise(!w.tracing, "events: a call that begins ends");
 	for (i = 0; i < nr; i++)
 		promise((range->hmm_pfns[i] & HMM_PFN_STICKY) ==
 			w.sticky[world_page(range->start) + i],

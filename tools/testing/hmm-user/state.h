@@ -44,6 +44,8 @@ struct meaning {
  * @own_notified: a page fault of the call has
  * @others_changed: others have changed entries, or mappings
  * @did_not_come: all faults of a page changed nothing, as far as the call can see
+ * @tracing: the begin of a call was traced, and not its end; there had been
+ *	@faults_before page faults
  * @failed: errno of the last page fault that failed, of page @failed_page
  * @must_tell: when it did, nothing else was in the way of the call
  */
@@ -96,6 +98,8 @@ struct world {
 	unsigned int looks;
 	unsigned int attempts;
 	bool retried;
+	bool tracing;
+	unsigned int faults_before;
 	int failed;
 	bool must_tell;
 	unsigned int failed_page;

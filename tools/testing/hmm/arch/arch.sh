@@ -15,7 +15,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-own="mm/hmm.o mm/hmm_dma.o mm/tests/hmm_kunit.o lib/test_hmm/"
+own="mm/hmm.o mm/hmm_dma.o mm/hmm_stat.o mm/hmm_trace.o mm/tests/hmm_kunit.o lib/test_hmm/"
 clang=19
 ccache=$(command -v ccache >/dev/null && echo "ccache ") || true
 

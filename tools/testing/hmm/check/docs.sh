@@ -92,7 +92,8 @@ complaints() { # TREE FILE...
 
 # No complaint about our files, and no new one about the kernel's
 kernel_doc() {
-	! complaints "$tree" include/linux/hmm.h include/linux/hmm-dma.h mm/hmm.c mm/hmm_dma.c | grep . &&
+	! complaints "$tree" include/linux/hmm.h include/linux/hmm-dma.h \
+		mm/hmm.c mm/hmm_dma.c mm/hmm_stat.h mm/hmm_trace.h | grep . &&
 		! comm -13 <(complaints "$build/base" include/linux/{memremap,migrate}.h) \
 			<(complaints "$tree" include/linux/{memremap,migrate}.h) | grep .
 }

@@ -57,8 +57,7 @@ cocci() {
 
 	rm -rf "$out/cocci"
 	mkdir -p "$out/cocci"
-	for file in mm/hmm.c mm/hmm_dma.c lib/test_hmm/*.c mm/tests/hmm_kunit.c \
-		samples/hmm/hmm_edu.c; do
+	for file in mm/hmm*.c lib/test_hmm/*.c mm/tests/hmm_kunit.c samples/hmm/hmm_edu.c; do
 		cp "$top/$file" "$out/cocci/"
 	done
 	rm -f "$out/cocci.log"	# coccicheck refuses to overwrite it

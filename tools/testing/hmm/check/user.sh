@@ -200,7 +200,7 @@ prove_step() { # STEP
 
 	mkdir -p "$dir"
 	for file in prove oracle world; do
-		gcc -E -P -std=gnu11 -D__CPROVER__ -I"$out/prove/include" -I"$src" \
+		gcc -E -P -std=gnu11 -D__CPROVER__ -I"$out/prove/include" -I"$src" -I"$top/mm" \
 			-DHMM_SOURCE="\"${HMM:-$top/mm/hmm.c}\"" -DWORLD_PTE_BITS="${PROVE:-1}" \
 			-DWORLD_PMD_BITS=0 -DWORLD_NR_PUDS=1 -DWORLD_SEEN=1 \
 			"$src/$file.c" -o "$dir/$file.i" || return

@@ -9,8 +9,20 @@
 #define EXPORT(symbol) \
 	asm(__stringify(___EXPORT_SYMBOL(symbol, "GPL", "module:test_hmm")));
 
+/* An event, with what calls its probes */
+#define EXPORT_TRACEPOINT(event)	\
+	EXPORT(__tracepoint_##event)	\
+	EXPORT(__traceiter_##event)	\
+	EXPORT(__SCK__tp_func_##event)	\
+	EXPORT(__SCT__tp_func_##event)
+
 /* mm/hmm.c */
+EXPORT(__hmm_trace_end)
 EXPORT(__pte_offset_map)
+EXPORT(hmm_stats)
+EXPORT_TRACEPOINT(hmm_fault)
+EXPORT_TRACEPOINT(hmm_range_fault_begin)
+EXPORT_TRACEPOINT(hmm_range_fault_end)
 EXPORT(hmm_dma_maps)
 EXPORT(huge_zero_pfn)
 EXPORT(vm_normal_page)
@@ -22,6 +34,8 @@ EXPORT(walk_page_range_vma)
 
 /* mm/hmm_dma.c, those that are not above */
 EXPORT(__pci_p2pdma_update_state)
+EXPORT_TRACEPOINT(hmm_dma_map)
+EXPORT_TRACEPOINT(hmm_dma_unmap)
 
 /* mm/migrate_device.c, those that are not above */
 EXPORT(__SCK__WARN_trap)
@@ -61,6 +75,9 @@ EXPORT(split_huge_pmd_address)
 EXPORT(swap_migration_ad_supported)
 EXPORT(try_to_migrate)
 EXPORT(vma_thp_gfp_mask)
+EXPORT_TRACEPOINT(migrate_vma_finalize)
+EXPORT_TRACEPOINT(migrate_vma_pages)
+EXPORT_TRACEPOINT(migrate_vma_setup)
 
 /* mm/memremap.c, those that are not above */
 EXPORT(__remove_pages)
@@ -89,4 +106,5 @@ EXPORT(mprotect_fixup)
 EXPORT(tlb_finish_mmu)
 EXPORT(tlb_gather_mmu)
 
+#undef EXPORT_TRACEPOINT
 #undef EXPORT

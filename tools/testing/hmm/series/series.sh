@@ -106,7 +106,7 @@ carry() { # NAME
 	for file in $(scripted "$1"); do
 		fetch "$file"
 	done
-	[ ! -e "$series/$1.sh" ] || (cd "$GIT_WORK_TREE" && base="$build/base" sh -eu "$series/$1.sh") ||
+	[ ! -e "$series/$1.sh" ] || (cd "$GIT_WORK_TREE" && base="$build/base" top="$top" sh -eu "$series/$1.sh") ||
 		die "series/$1.sh failed"
 	for path in $(carried "$1"); do
 		case $path in

@@ -376,9 +376,9 @@ TEST_F(hmm, guard_region)
 	EXPECT_EQ(NONE, self->c->e[1]);
 	EXPECT_EQ(2, call_count(self->c, 0, 3, WRITABLE));
 	/* No fault could bring anything */
-	faults = number_of("/proc/vmstat", "hmm_page_fault ");
+	faults = number_of("/sys/kernel/debug/hmm", "faults ");
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
-	EXPECT_EQ(faults, number_of("/proc/vmstat", "hmm_page_fault "));
+	EXPECT_EQ(faults, number_of("/sys/kernel/debug/hmm", "faults "));
 	self->c->raw.default_flags = 0;
 	self->c->raw.pfn_flags_mask = ASK_WRITE;
 	self->c->e[0] = ASK_READ;

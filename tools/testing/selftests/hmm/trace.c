@@ -1,0 +1,664 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the events of hmm, mmu_notifier and migrate tell, and what tools/mm/hmmtop makes of
+ * it, against what the test driver counted or the test did.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "../../../../mm/gup_test.h"
+#include "test.h"
+
+#define TRACING		"/sys/kernel/tracing/"
+#define INSTANCE	TRACING "instances/hmm-events/"
+#define LINE		512
+
+/* Events over tracefs */
+
+static const char * const all_events[] = {
+	"hmm/hmm_range_fault_begin", "hmm/hmm_range_fault_end", "hmm/hmm_fault",
+	"hmm/hmm_dma_map", "hmm/hmm_dma_unmap",
+	"mmu_notifier/mmu_interval_invalidate",
+	"migrate/migrate_vma_setup", "migrate/migrate_vma_pages",
+	"migrate/migrate_vma_finalize",
+};
+
+static bool events_begin(void)
+{
+	unsigned int i, fd;
+	char path[LINE];
+
+	if (mkdir(INSTANCE, 0700) && errno != EEXIST)
+		return false;
+	fd = open(INSTANCE "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
+	close(fd);
+	for (i = 0; i < sizeof(all_events) / sizeof(all_events[0]); i++) {
+		snprintf(path, sizeof(path), INSTANCE "events/%s/enable",
+			 all_events[i]);
+		if (!write_file(path, "1") && !strstr(path, "migrate_vma"))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The number of events of that name that are of this process, or of no process, since
+ * events_begin(); the arguments of number @nth are copied to @line.
+ */
+static unsigned long events_seen(const char *name, unsigned long nth, char *line)
+{
+	FILE *f = fopen(INSTANCE "trace", "re");
+	char buf[LINE], mark[64], pid[32];
+	unsigned long n = 0;
+	const char *at;
+
+	snprintf(mark, sizeof(mark), ": %s: ", name);
+	snprintf(pid, sizeof(pid), " pid=%d ", getpid());
+	while (f && fgets(buf, sizeof(buf), f)) {
+		at = strstr(buf, mark);
+		if (!at || (strstr(at, " pid=") && !strstr(at, pid)))
+			continue;
+		if (n++ == nth)
+			strcpy(line, at + strlen(mark) - 1);
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* A number among the arguments; -1 if there is none of that name */
+static long arg(const char *line, const char *name)
+{
+	char key[64];
+	const char *at;
+
+	snprintf(key, sizeof(key), " %s=", name);
+	at = strstr(line, key);
+	return at ? (long)strtoul(at + strlen(key), NULL, 0) : -1;
+}
+
+/* The sum of an argument in all events of that name */
+static long sum_of(const char *name, const char *what)
+{
+	unsigned long i, nr = events_seen(name, -1UL, NULL);
+	char line[LINE];
+	long sum = 0;
+
+	for (i = 0; i < nr; i++) {
+		events_seen(name, i, line);
+		sum += arg(line, what);
+	}
+	return sum;
+}
+
+FIXTURE(events)
+{
+	struct call *c;
+	char line[LINE];
+};
+
+FIXTURE_SETUP(events)
+{
+	const char *why = hmm_open();
+
+	if (why)
+		SKIP(return, "%s", why);
+	thp_on_request();
+	if (access(TRACING "events/hmm/hmm_range_fault_end", F_OK))
+		SKIP(return, "needs CONFIG_TRACING and the events of hmm");
+}
+
+FIXTURE_TEARDOWN(events)
+{
+	if (self->c)
+		call_free(self->c);
+	hmm_close();
+	rmdir(INSTANCE);
+}
+
+/* All begins and ends once; the arguments of the end */
+#define ASSERT_ONE_CALL(line)						\
+	do {								\
+		ASSERT_EQ(1, events_seen("hmm_range_fault_begin", 0, line)); \
+		ASSERT_EQ(1, events_seen("hmm_range_fault_end", 0, line)); \
+	} while (0)
+
+/* What is asked, and answers by kind */
+TEST_F(events, answers_by_kind)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
+	char *p = (char *)c->raw.start;
+
+	fill(p, 8 * PAGE);
+	ASSERT_EQ(0, mprotect(p, 3 * PAGE, PROT_READ));
+	ASSERT_EQ(0, munmap(p + 12 * PAGE, 4 * PAGE));
+	ASSERT_TRUE(events_begin());
+	ASSERT_ANSWERED(c, call_ask(c, ASK_NOTHING));
+	ASSERT_EQ(1, events_seen("hmm_range_fault_begin", 0, self->line));
+	EXPECT_NE(NULL, strstr(self->line, " request=none mask=none unlocked=0"));
+	EXPECT_EQ((long)c->raw.start, arg(self->line, "start"));
+	ASSERT_ONE_CALL(self->line);
+	EXPECT_EQ((long)c->raw.start, arg(self->line, "start"));
+	EXPECT_EQ((long)c->raw.end, arg(self->line, "end"));
+	EXPECT_EQ(0, arg(self->line, "ret"));
+	EXPECT_EQ(4, arg(self->line, "none"));
+	EXPECT_EQ(3, arg(self->line, "read"));
+	EXPECT_EQ(5, arg(self->line, "write"));
+	EXPECT_EQ(4, arg(self->line, "error"));
+	EXPECT_EQ(0, arg(self->line, "faults"));
+	EXPECT_EQ(1, arg(self->line, "attempts"));
+	EXPECT_LT(0, arg(self->line, "ns"));
+	EXPECT_GE((long)c->raw.ns, arg(self->line, "ns"));
+}
+
+/* G2: Each page fault is counted, and shown */
+TEST_F(events, page_faults)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
+
+	fill((char *)c->raw.start + 5 * PAGE, 2 * PAGE);
+	c->raw.flags = HMM_RANGE_COUNT | HMM_RANGE_UNLOCKED;
+	ASSERT_TRUE(events_begin());
+	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	ASSERT_EQ(1, events_seen("hmm_range_fault_begin", 0, self->line));
+	EXPECT_NE(NULL, strstr(self->line, " request=write mask=none unlocked=1"));
+	ASSERT_ONE_CALL(self->line);
+	EXPECT_EQ(14, arg(self->line, "faults"));
+	if (hmm.features & HMM_RANGE_HAS_COUNTS)
+		EXPECT_EQ((long)c->raw.calls, arg(self->line, "faults"));
+	EXPECT_LT(0, arg(self->line, "fault_ns"));
+	EXPECT_GE(arg(self->line, "ns"), arg(self->line, "fault_ns"));
+	ASSERT_EQ(14, events_seen("hmm_fault", 5, self->line));
+	EXPECT_EQ((long)c->raw.start + 7 * (long)PAGE, arg(self->line, "address"));
+	EXPECT_NE(NULL, strstr(self->line, " flags=WRITE|"));
+}
+
+/* G2: A call that fails ends, too: with its error, and the answers before it */
+TEST_F(events, call_that_fails)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
+
+	fill((char *)c->raw.start, 8 * PAGE);
+	ASSERT_EQ(0, munmap((char *)c->raw.start + 12 * PAGE, 4 * PAGE));
+	ASSERT_TRUE(events_begin());
+	ASSERT_FAILED(EFAULT, c, call_ask(c, ASK_READ));
+	ASSERT_ONE_CALL(self->line);
+	EXPECT_EQ(-EFAULT, arg(self->line, "ret"));
+	EXPECT_EQ(12, arg(self->line, "write") + arg(self->line, "read"));
+	EXPECT_EQ(0, arg(self->line, "none"));
+	EXPECT_EQ(0, arg(self->line, "error"));
+	EXPECT_EQ(4, arg(self->line, "faults"));
+}
+
+/* Answers that the call's own page faults invalidate, as they copy the zero page */
+TEST_F(events, invalidated_by_self)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
+
+	read_pages((char *)c->raw.start, 16 * PAGE);
+	ASSERT_TRUE(events_begin());
+	ASSERT_FAILED(EBUSY, c, call_ask(c, ASK_WRITE));
+	ASSERT_ONE_CALL(self->line);
+	EXPECT_EQ(-EBUSY, arg(self->line, "ret"));
+	EXPECT_EQ(1, arg(self->line, "attempts"));
+	EXPECT_EQ(1, arg(self->line, "by_self"));
+	EXPECT_EQ(0, arg(self->line, "by_others"));
+	EXPECT_EQ(c->raw.invalidations,
+		  events_seen("mmu_interval_invalidate", 0, self->line));
+	EXPECT_NE(NULL, strstr(self->line, " event=clear "));
+	EXPECT_EQ((long)c->raw.start, arg(self->line, "interval_start"));
+	EXPECT_EQ((long)c->raw.end, arg(self->line, "interval_end"));
+	EXPECT_EQ(1, arg(self->line, "blockable"));
+	EXPECT_EQ(0, arg(self->line, "refused"));
+}
+
+/* The unlocked call does it again */
+TEST_F(events, invalidated_by_self_and_again)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
+
+	read_pages((char *)c->raw.start, 16 * PAGE);
+	c->raw.flags = HMM_RANGE_UNLOCKED;
+	ASSERT_TRUE(events_begin());
+	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	ASSERT_ONE_CALL(self->line);
+	EXPECT_EQ(0, arg(self->line, "ret"));
+	EXPECT_EQ(16, arg(self->line, "write"));
+	EXPECT_EQ(2, arg(self->line, "attempts"));
+	EXPECT_EQ(1, arg(self->line, "by_self"));
+	EXPECT_EQ(0, arg(self->line, "by_others"));
+}
+
+TEST_F(events, invalidated_by_others)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
+
+	c->raw.flags = HMM_RANGE_STALE;
+	ASSERT_TRUE(events_begin());
+	ASSERT_FAILED(EBUSY, c, call_ask(c, ASK_NOTHING));
+	ASSERT_ONE_CALL(self->line);
+	EXPECT_EQ(-EBUSY, arg(self->line, "ret"));
+	EXPECT_EQ(0, arg(self->line, "by_self"));
+	EXPECT_EQ(1, arg(self->line, "by_others"));
+	EXPECT_EQ(0, events_seen("mmu_interval_invalidate", 0, self->line));
+}
+
+/* Pins for writing, until the descriptor is closed; -1 if that is not possible */
+static int pin(const void *p, unsigned long nr)
+{
+	struct pin_longterm_test pin = {
+		.addr = (uintptr_t)p,
+		.size = nr * PAGE,
+		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE |
+			 PIN_LONGTERM_TEST_FLAG_USE_FAST,
+	};
+	int gup = open("/sys/kernel/debug/gup_test", O_RDWR | O_CLOEXEC);
+
+	return gup < 0 || ioctl(gup, PIN_LONGTERM_TEST_START, &pin) ? -1 : gup;
+}
+
+#define NEED_MIGRATION_EVENTS()						\
+	NEED(!access(TRACING "events/migrate/migrate_vma_setup", F_OK),	\
+	     "needs events of migrate_vma_setup()")
+
+/* G2: What migrates, and why the rest does not */
+TEST_F(events, migration)
+{
+	char *p;
+	int gup;
+
+	NEED_DEVICE();
+	NEED_MIGRATION_EVENTS();
+	p = map_anon(HUGE, false);
+	fill(p, 16 * PAGE);
+	ASSERT_EQ(2, to_device(PRIVATE_B, p + 8 * PAGE, 2, false));
+	gup = pin(p + 3 * PAGE, 1);
+	NEED(gup >= 0, "needs CONFIG_GUP_TEST");
+	ASSERT_TRUE(events_begin());
+	ASSERT_EQ(13, to_device(PRIVATE_A, p, 16, false));
+	close(gup);
+	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_NE(NULL, strstr(self->line, " select=system cpu_fault=0 "));
+	EXPECT_EQ((long)p, arg(self->line, "start"));
+	EXPECT_EQ(13, arg(self->line, "collected"));
+	EXPECT_EQ(0, arg(self->line, "locked"));
+	EXPECT_EQ(1, arg(self->line, "pinned"));
+	EXPECT_EQ(2, arg(self->line, "other"));
+	ASSERT_EQ(1, events_seen("migrate_vma_pages", 0, self->line));
+	EXPECT_EQ(13, arg(self->line, "migrated"));
+	EXPECT_EQ(0, arg(self->line, "no_memory"));
+	EXPECT_EQ(0, arg(self->line, "failed"));
+	ASSERT_EQ(1, events_seen("migrate_vma_finalize", 0, self->line));
+	EXPECT_EQ(13, arg(self->line, "migrated"));
+	EXPECT_EQ(1, arg(self->line, "to_device"));
+
+	/* Home, as the CPU touches one */
+	ASSERT_TRUE(events_begin());
+	ASSERT_TRUE(filled(p + 5 * PAGE, PAGE));
+	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_EQ(1, arg(self->line, "cpu_fault"));
+	EXPECT_EQ(1, arg(self->line, "collected"));
+	ASSERT_EQ(1, events_seen("migrate_vma_finalize", 0, self->line));
+	EXPECT_EQ(1, arg(self->line, "migrated"));
+	EXPECT_EQ(0, arg(self->line, "to_device"));
+}
+
+/* A huge page counts for all of its pages */
+TEST_F(events, huge_migration)
+{
+	char *p;
+
+	NEED_DEVICE();
+	NEED_THP();
+	NEED_MIGRATION_EVENTS();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	ASSERT_TRUE(events_begin());
+	ASSERT_EQ(HUGE_NR, to_device(PRIVATE_A, p, HUGE_NR, true));
+	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_EQ((long)HUGE_NR, arg(self->line, "collected"));
+	EXPECT_EQ(0, arg(self->line, "other"));
+	ASSERT_EQ(1, events_seen("migrate_vma_finalize", 0, self->line));
+	EXPECT_EQ((long)HUGE_NR, arg(self->line, "migrated"));
+}
+
+TEST_F(events, migration_without_memory)
+{
+	uint32_t fail = 3;
+	char *p;
+
+	NEED_DEVICE();
+	NEED_MIGRATION_EVENTS();
+	p = map_anon(HUGE, false);
+	fill(p, 16 * PAGE);
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_FAIL, &fail));
+	ASSERT_TRUE(events_begin());
+	ASSERT_EQ(13, to_device(PRIVATE_A, p, 16, false));
+	ASSERT_EQ(1, events_seen("migrate_vma_pages", 0, self->line));
+	EXPECT_EQ(13, arg(self->line, "migrated"));
+	EXPECT_EQ(3, arg(self->line, "no_memory"));
+	EXPECT_EQ(0, arg(self->line, "failed"));
+}
+
+static int map_for_dma(struct hmm_range_dma *cmd, const void *p, uint32_t device,
+		       uint32_t at_once)
+{
+	*cmd = (struct hmm_range_dma) {
+		.start = (uintptr_t)p, .nr = 16, .default_flags = ASK_WRITE,
+		.entry_shift = hmm.page_shift, .device = device,
+		.at_once = at_once, .data = (uintptr_t)calloc(16, sizeof(uint64_t)),
+	};
+	return ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_DMA, cmd) ? -errno : cmd->ret;
+}
+
+TEST_F(events, dma_by_entry)
+{
+	char *p = map_anon(HUGE, false);
+	struct hmm_range_dma cmd;
+	int ret;
+
+	fill(p, 16 * PAGE);
+	ASSERT_TRUE(events_begin());
+	ret = map_for_dma(&cmd, p, HMM_RANGE_DMA_LIST, 0);
+	NEED(ret != -ENODEV, "needs CONFIG_ARCH_HAS_DMA_OPS");
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(16, sum_of("hmm_dma_map", "nr"));
+	EXPECT_EQ(16, events_seen("hmm_dma_map", 7, self->line));
+	EXPECT_EQ(7, arg(self->line, "first"));
+	EXPECT_EQ((long)PAGE, arg(self->line, "size"));
+	EXPECT_EQ(0, arg(self->line, "iova"));
+	EXPECT_EQ(0, arg(self->line, "ret"));
+	EXPECT_EQ((long)cmd.unmapped, sum_of("hmm_dma_unmap", "nr"));
+}
+
+TEST_F(events, dma_by_run)
+{
+	char *p = map_anon(HUGE, false);
+	struct hmm_range_dma cmd;
+	int ret;
+
+	fill(p, 16 * PAGE);
+	ASSERT_TRUE(events_begin());
+	ret = map_for_dma(&cmd, p, HMM_RANGE_DMA_IOVA, HMM_RANGE_ALL_AT_ONCE);
+	NEED(ret != -ENODEV, "needs QEMU's -device intel-iommu and edu");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(1, events_seen("hmm_dma_map", 0, self->line));
+	EXPECT_EQ(16, arg(self->line, "nr"));
+	EXPECT_EQ(1, arg(self->line, "iova"));
+}
+
+/* No event has a pfn, or an address of the kernel, in its text */
+TEST_F(events, no_pfn)
+{
+	struct call *c = self->c = call_new(map_anon(HUGE, false), 1);
+	char pfn[32], buf[LINE];
+	FILE *f;
+
+	fill((void *)(uintptr_t)c->raw.start, PAGE);
+	ASSERT_TRUE(events_begin());
+	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	snprintf(pfn, sizeof(pfn), "%llx", (unsigned long long)answer_pfn(c->e[0]));
+	f = fopen(INSTANCE "trace", "re");
+	ASSERT_NE(NULL, f);
+	while (fgets(buf, sizeof(buf), f)) {
+		EXPECT_EQ(NULL, strstr(buf, "=ffff"));
+		EXPECT_EQ(NULL, strstr(strstr(buf, ": ") ?: "", pfn)) TH_LOG("%s", buf);
+	}
+	fclose(f);
+}
+
+/* hmmtop */
+
+struct top {
+	pid_t pid;
+	int out;
+	char text[1 << 14];
+};
+
+/* hmmtop is where this program is */
+static void top_run(struct top *t, int nr, ...)
+{
+	const char *argv[8] = { "hmmtop" };
+	char path[PATH_MAX];
+	va_list args;
+	ssize_t n;
+	int fds[2], i;
+
+	n = readlink("/proc/self/exe", path, sizeof(path) - 8);
+	path[n < 0 ? 0 : n] = 0;
+	strcpy(strrchr(path, '/') + 1, "hmmtop");
+	va_start(args, nr);
+	for (i = 0; i < nr; i++)
+		argv[i + 1] = va_arg(args, const char *);
+	va_end(args);
+	t->text[0] = 0;
+	if (pipe(fds))
+		return;
+	t->pid = fork();
+	if (!t->pid) {
+		dup2(fds[1], 1);
+		dup2(fds[1], 2);
+		close(fds[0]);
+		close(fds[1]);
+		execv(path, (char **)argv);
+		_exit(126);
+	}
+	close(fds[1]);
+	t->out = fds[0];
+}
+
+/* Reads up to that text, or to the end */
+static bool top_read(struct top *t, const char *until)
+{
+	size_t len = strlen(t->text);
+	ssize_t n;
+
+	while (!until || !strstr(t->text, until)) {
+		n = read(t->out, t->text + len, sizeof(t->text) - len - 1);
+		if (n <= 0)
+			return false;
+		len += n;
+		t->text[len] = 0;
+	}
+	return true;
+}
+
+/* Its exit status; 128 and more for signals */
+static int top_end(struct top *t, int sig)
+{
+	int status = -1;
+
+	if (sig)
+		kill(t->pid, sig);
+	top_read(t, NULL);
+	close(t->out);
+	waitpid(t->pid, &status, 0);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Calls, pages, faults, taken, to the device, home */
+struct counts {
+	unsigned long n[6];
+};
+
+static bool top_counts(const struct top *t, pid_t pid, struct counts *c)
+{
+	const char *line;
+	long found;
+	int at;
+
+	for (line = t->text; line; line = strchr(line, '\n')) {
+		line += strspn(line, "\n");
+		if (sscanf(line, "%ld %*s %n", &found, &at) == 1 && found == pid)
+			return sscanf(line + at, "%lu %lu %lu %lu %lu %lu", &c->n[0],
+				      &c->n[1], &c->n[2], &c->n[3], &c->n[4],
+				      &c->n[5]) == 6;
+	}
+	return false;
+}
+
+FIXTURE(top)
+{
+	struct top t;
+};
+
+FIXTURE_SETUP(top)
+{
+	const char *why = hmm_open();
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (access(TRACING "events/hmm/hmm_range_fault_end", F_OK))
+		SKIP(return, "needs CONFIG_TRACING and the events of hmm");
+	top_run(&self->t, 1, "-h");
+	if (top_end(&self->t, 0) == 126)
+		SKIP(return, "needs tools/mm/hmmtop");
+}
+
+FIXTURE_TEARDOWN(top)
+{
+	hmm_close();
+}
+
+/* G2: What hmmtop counts is what the driver has counted, and what was done */
+TEST_F(top, counts_agree)
+{
+	struct counts was = { }, seen = { };
+	struct call *c;
+	char *p;
+	int i;
+
+	top_run(&self->t, 2, "-r", "100");
+	ASSERT_TRUE(top_read(&self->t, "recording\n"));
+	for (i = 1; i <= 20; i++) {
+		c = call_new(map_anon(HUGE, false), 3 * i);
+		if (i & 1)
+			read_pages((char *)c->raw.start, 3 * i * PAGE);
+		c->raw.flags = HMM_RANGE_COUNT | (i & 2 ? HMM_RANGE_UNLOCKED : 0);
+		call_ask(c, ASK_WRITE);
+		was.n[0]++;
+		was.n[1] += c->raw.ret ? 0 : 3 * i;
+		was.n[2] += hmm.features & HMM_RANGE_HAS_COUNTS ? c->raw.calls : 3 * i;
+		was.n[3] += c->raw.invalidations;
+		munmap((void *)(uintptr_t)c->raw.start, HUGE);
+		call_free(c);
+	}
+	if (hmm.dev[PRIVATE_A].nr) {
+		p = map_anon(HUGE, false);
+		fill(p, 100 * PAGE);
+		was.n[4] += to_device(PRIVATE_A, p, 100, false);
+		was.n[5] += to_system(PRIVATE_A, p, 60, false);
+		EXPECT_TRUE(filled(p, 100 * PAGE));
+		was.n[5] += 40;
+		/* The driver watches what it migrates: one invalidation a time */
+		was.n[3] += 2;
+	}
+	ASSERT_EQ(0, top_end(&self->t, SIGINT));
+	ASSERT_NE(NULL, strstr(self->t.text, ", none lost"));
+	ASSERT_TRUE(top_counts(&self->t, getpid(), &seen)) TH_LOG("%s", self->t.text);
+	for (i = 0; i < 6; i++)
+		EXPECT_EQ(was.n[i], seen.n[i]) TH_LOG("number %d of %s", i, self->t.text);
+}
+
+/* A call of a kernel thread or of another process is the owner's of the memory */
+TEST_F(top, other_task_faults)
+{
+	struct counts seen = { };
+	pid_t owner = getpid(), child;
+	struct call *c = call_new(map_anon(HUGE, false), 8);
+	int status;
+
+	/* hmmtop learns who is who from what the owner does */
+	top_run(&self->t, 2, "-r", "100");
+	ASSERT_TRUE(top_read(&self->t, "recording\n"));
+	ASSERT_EQ(0, call_ask(c, ASK_WRITE));
+	child = fork();
+	if (!child) {
+		c->raw.flags = HMM_RANGE_OPENER;
+		_exit(call_ask(c, ASK_READ) != 0);
+	}
+	waitpid(child, &status, 0);
+	ASSERT_EQ(0, WEXITSTATUS(status));
+	ASSERT_EQ(0, top_end(&self->t, SIGTERM));
+	ASSERT_TRUE(top_counts(&self->t, owner, &seen)) TH_LOG("%s", self->t.text);
+	EXPECT_EQ(2, seen.n[0]);
+	EXPECT_EQ(16, seen.n[1]);
+	EXPECT_FALSE(top_counts(&self->t, child, &seen));
+}
+
+/* Only one process */
+TEST_F(top, one_process)
+{
+	struct counts seen = { };
+	struct call *c = call_new(map_anon(HUGE, false), 8);
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getppid());
+	top_run(&self->t, 4, "-r", "100", "-p", pid);
+	ASSERT_TRUE(top_read(&self->t, "recording\n"));
+	ASSERT_EQ(0, call_ask(c, ASK_WRITE));
+	ASSERT_EQ(0, top_end(&self->t, SIGINT));
+	EXPECT_FALSE(top_counts(&self->t, getpid(), &seen));
+}
+
+/* Whatever ends it, it leaves nothing behind */
+TEST_F(top, leaves_nothing)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	char path[64];
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		top_run(&self->t, 2, "-d", "0.1");
+		snprintf(path, sizeof(path), TRACING "instances/hmmtop-%d",
+			 self->t.pid);
+		ASSERT_TRUE(top_read(&self->t, "COMMAND"));
+		ASSERT_EQ(0, access(path, F_OK));
+		EXPECT_EQ(0, top_end(&self->t, signals[i]));
+		EXPECT_NE(0, access(path, F_OK));
+	}
+	/* Nothing can be done about that, so the next one does */
+	top_run(&self->t, 2, "-d", "0.1");
+	snprintf(path, sizeof(path), TRACING "instances/hmmtop-%d", self->t.pid);
+	ASSERT_TRUE(top_read(&self->t, "COMMAND"));
+	top_end(&self->t, SIGKILL);
+	EXPECT_EQ(0, access(path, F_OK));
+	top_run(&self->t, 4, "-d", "0.1", "-n", "1");
+	EXPECT_EQ(0, top_end(&self->t, 0));
+	EXPECT_NE(0, access(path, F_OK));
+}
+
+/* It says in one line why it cannot */
+#define EXPECT_REFUSED(t, why)						\
+	do {								\
+		EXPECT_EQ(1, top_end(t, 0));				\
+		EXPECT_NE(NULL, strstr((t)->text, why)) TH_LOG("%s", (t)->text); \
+		EXPECT_EQ(strlen((t)->text) - 1, strcspn((t)->text, "\n")); \
+	} while (0)
+
+TEST_F(top, bad_input)
+{
+	top_run(&self->t, 2, "-p", "2147483646");
+	EXPECT_REFUSED(&self->t, "no such process");
+	top_run(&self->t, 2, "-r", "0");
+	EXPECT_REFUSED(&self->t, "not a number of seconds");
+	top_run(&self->t, 2, "-p", "1x");
+	EXPECT_REFUSED(&self->t, "not a process");
+
+	ASSERT_EQ(0, unshare(CLONE_NEWNS));
+	ASSERT_EQ(0, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	umount2("/sys/kernel/debug/tracing", MNT_DETACH);
+	umount2("/sys/kernel/debug", MNT_DETACH);
+	ASSERT_EQ(0, umount2("/sys/kernel/tracing", MNT_DETACH));
+	top_run(&self->t, 2, "-r", "1");
+	EXPECT_REFUSED(&self->t, "no tracefs");
+	ASSERT_EQ(0, setuid(65534));
+	top_run(&self->t, 2, "-r", "1");
+	EXPECT_REFUSED(&self->t, "only root");
+}
+
+TEST_HARNESS_MAIN
