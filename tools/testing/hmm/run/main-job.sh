@@ -6,8 +6,8 @@
 # usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]
 #
 # OBJDIR is the build directory of the running kernel, with its modules.
-# PROGRAMS is the directory of odp_torture.
-# -s is for a stock kernel, which does not have the counters of our walker.
+# PROGRAMS is the directory of odp_torture and hmmtop.
+# -s is for a stock kernel, which does not have the counters and events of our walker.
 set -euo pipefail
 . "$(dirname "$0")/../../selftests/rdma/odp_setup.sh"
 
@@ -28,6 +28,8 @@ done
 work=$(mktemp -d /run/odp.XXXXXX)
 failures=()
 rows=()
+hmm=/sys/kernel/debug/hmm
+profile=/sys/kernel/tracing/kprobe_profile
 
 fail() {
 	echo "main-job: $*" >&2
@@ -73,8 +75,37 @@ set_up_counters() {
 	echo 1 >$tracing/events/kprobes/enable
 }
 
-vmstat() {
-	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
+count_of() { # NAME FILE
+	awk -v name="$1" '$1 == name { print $2 }' "$2"
+}
+
+start_hmmtop() {
+	[ -z "$stock" ] || return 0
+	"$programs/hmmtop" -r 100000 >"$work/hmmtop" 2>"$work/hmmtop.said" &
+	hmmtop=$!
+	while [ -e /proc/$hmmtop ] && ! grep -q recording "$work/hmmtop.said"; do
+		sleep 0.1
+	done
+	calls=$(count_of calls "$hmm")
+	faults=$(count_of faults "$hmm")
+	taken=$(count_of odp_invalidate "$profile")
+}
+
+# What events say has to be what others have counted
+compare() { # WHAT COLUMN COUNT
+	local seen
+
+	seen=$(awk -v column="$2" '$1 == "all" { print $column }' "$work/hmmtop")
+	[ "$seen" = "$3" ] || fail "hmmtop has seen ${seen:-no} $1, and there were $3"
+}
+
+end_hmmtop() {
+	kill -TERM "$hmmtop"
+	wait "$hmmtop" || fail "hmmtop: $(cat "$work/hmmtop.said")"
+	grep -q 'none lost' "$work/hmmtop" || { fail "hmmtop lost events"; return; }
+	compare calls 2 $((calls))
+	compare "page faults" 4 $((faults))
+	compare invalidations 5 $(($(count_of odp_invalidate "$profile") - taken))
 }
 
 # watch CLIENT SERVER: waits for both to exit; sets pinned, the maximum that the client
@@ -197,19 +228,20 @@ torture() {
 	done
 }
 
-# A stock kernel has neither of these lines.
+# A stock kernel has no such file.
 show_walker() {
-	local calls faults
-
-	calls=$(vmstat hmm_range_fault)
-	faults=$(vmstat hmm_page_fault)
-	if [ -z "$calls" ] || [ -z "$faults" ]; then
-		fail "/proc/vmstat has no hmm_range_fault and hmm_page_fault: the walker of this kernel is not ours"
-	elif [ "$calls" = 0 ] || [ "$faults" = 0 ]; then
+	if [ ! -e "$hmm" ]; then
+		fail "there is no $hmm: the walker of this kernel is not ours"
+		return
+	fi
+	calls=$(($(count_of calls "$hmm") - calls))
+	faults=$(($(count_of faults "$hmm") - faults))
+	if [ $calls = 0 ] || [ $faults = 0 ]; then
 		fail "nothing went through our walker: $calls calls, $faults faults"
 	fi
 	rows+=("$(printf '%-36s %8s calls, %s page faults' \
-		"our hmm_range_fault()" "${calls:-0}" "${faults:-0}")")
+		"our hmm_range_fault()" "$calls" "$faults")")
+	end_hmmtop
 }
 
 echo "== setting up rxe0 on dummy0"
@@ -217,6 +249,7 @@ load_modules
 set_up_device rxe0 dummy0 10.73.0.1
 set_up_memory
 set_up_counters
+start_hmmtop
 echo "== pingpong, pinned and on demand"
 pingpongs
 echo "== torture"
@@ -229,6 +262,9 @@ echo "== summary ($(uname -r))"
 printf '%s\n' "${rows[@]}"
 grep -E '^(bytes checked|mismatches|invalidations seen|pages faulted|pinned)' \
 	"$work/torture" || true
+if [ -e "$work/hmmtop" ]; then
+	cat "$work/hmmtop"
+fi
 if [ ${#failures[@]} -gt 0 ]; then
 	printf 'FAILED: %s\n' "${failures[@]}"
 	exit 1

@@ -528,8 +528,8 @@ static bool counter(const char *path, const char *name, unsigned long *value)
 static const struct {
 	const char *path, *name, *title;
 } counters[] = {
-	{ "/proc/vmstat", "hmm_range_fault", "range faults" },
-	{ "/proc/vmstat", "hmm_page_fault", "pages faulted" },
+	{ "/sys/kernel/debug/hmm", "calls", "range faults" },
+	{ "/sys/kernel/debug/hmm", "faults", "pages faulted" },
 	{ "/sys/kernel/tracing/kprobe_profile", "odp_fault", "device faults" },
 	{ "/sys/kernel/tracing/kprobe_profile", "odp_invalidate",
 	  "invalidations seen" },

@@ -30,6 +30,7 @@ storm() {
 	mkdir -p "$build/programs"
 	cc -O2 -Wall -D_GNU_SOURCE -o "$build/programs/odp_torture" "$here/run/odp_torture.c" \
 		"$top/tools/testing/selftests/rdma/odp.c" -libverbs -lpthread
+	cc -O2 -Wall -o "$build/programs/hmmtop" "$top/tools/mm/hmmtop.c"
 }
 
 main_job() { # KERNEL [ARG]...
@@ -163,6 +164,6 @@ if [ "${1:-}" = sample ]; then
 	echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."
 	exit
 fi
-step "the program that makes pages go away" storm
+step "the programs that make pages go away, and that watch" storm
 step "RDMA on demand in a guest (3 minutes)" main_job run "$@"
 echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."
