@@ -25,6 +25,7 @@ static const char * const all_events[] = {
 	"mmu_notifier/mmu_interval_invalidate",
 	"migrate/migrate_vma_setup", "migrate/migrate_vma_pages",
 	"migrate/migrate_vma_finalize",
+	NULL,
 };
 
 static bool events_begin(void)
@@ -36,7 +37,7 @@ static bool events_begin(void)
 		return false;
 	fd = open(INSTANCE "trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
 	close(fd);
-	for (i = 0; i < sizeof(all_events) / sizeof(all_events[0]); i++) {
+	for (i = 0; all_events[i]; i++) {
 		snprintf(path, sizeof(path), INSTANCE "events/%s/enable",
 			 all_events[i]);
 		if (!write_file(path, "1") && !strstr(path, "migrate_vma"))
