@@ -98,6 +98,51 @@ static inline unsigned int hmm_pfn_to_map_order(unsigned long hmm_pfn)
 }
 
 /**
+ * hmm_pfn_goes_on() - whether an answer's page continues that of another
+ * @hmm_pfn: an entry with HMM_PFN_VALID
+ * @next: any entry
+ *
+ * Context: As hmm_pfn_to_page().
+ * Return: true if @next is valid, too, its page comes after the other in physical
+ * memory, is the same kind of memory, of the same device if of a device, and may be
+ * accessed in the same way.
+ */
+static inline bool hmm_pfn_goes_on(unsigned long hmm_pfn, unsigned long next)
+{
+	const unsigned long same = HMM_PFN_VALID | HMM_PFN_WRITE | ~HMM_PFN_FLAGS;
+
+	return (next & same) == (hmm_pfn & same) + 1 &&
+	       zone_device_pages_have_same_pgmap(hmm_pfn_to_page(hmm_pfn),
+						 hmm_pfn_to_page(next));
+}
+
+/**
+ * hmm_pfn_run() - how many answers are one piece of memory
+ * @hmm_pfns: the first of them
+ * @nr: how many there are at most
+ *
+ * The CPU may map the piece by any number of page table entries. If it maps it by
+ * one, hmm_pfn_to_map_order() told so when the answer was given; this function looks
+ * at each entry, so that it can be used on entries that were kept and changed since.
+ *
+ * Context: As hmm_pfn_to_page().
+ * Return: how many entries from the first on are pages that follow each other in
+ * physical memory, of the same kind and with the same access; 0 if the first is not
+ * HMM_PFN_VALID.
+ */
+static inline unsigned long hmm_pfn_run(const unsigned long *hmm_pfns,
+					unsigned long nr)
+{
+	unsigned long i = 1;
+
+	if (!nr || !(hmm_pfns[0] & HMM_PFN_VALID))
+		return 0;
+	while (i < nr && hmm_pfn_goes_on(hmm_pfns[i - 1], hmm_pfns[i]))
+		i++;
+	return i;
+}
+
+/**
  * struct hmm_range - a call of hmm_range_fault()
  *
  * The request of a page is ``(hmm_pfns[i] & pfn_flags_mask) | default_flags``.

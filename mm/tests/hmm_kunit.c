@@ -1900,6 +1900,50 @@ static void hmm_test_dma_amid_mapping(struct kunit *test)
 	hmm_dma_map_free(dev, &map);
 }
 
+/* Runs go on over the CPU's entries, and end where memory or access do */
+static void hmm_test_run(struct kunit *test)
+{
+	const unsigned long r = HMM_PFN_VALID, w = HMM_PFN_VALID | HMM_PFN_WRITE;
+	const unsigned long of_four = 2UL << HMM_PFN_ORDER_SHIFT;
+	const struct { unsigned long pfns[5]; size_t nr, run; } cases[] = {
+		{ { r + 0, r + 1, r + 2, r + 3, r + 4 }, 5, 5 },
+		{ { r + 0, r + 1, r + 2, r + 3, r + 4 }, 3, 3 },
+		{ { r + 0, r + 1, r + 2, r + 3, r + 4 }, 1, 1 },
+		{ { r + 0, r + 1, r + 2, r + 3, r + 4 }, 0, 0 },
+		{ { r + 0, r + 1, w + 2, w + 3, r + 4 }, 5, 2 },
+		{ { w + 2, w + 3, r + 4, r + 5, w + 6 }, 5, 2 },
+		{ { r + 0, r + 1, r + 3, r + 4, r + 5 }, 5, 2 },
+		{ { r + 5, r + 4, r + 3, r + 2, r + 1 }, 5, 1 },
+		{ { r + 5, r + 5, r + 5, r + 5, r + 5 }, 5, 1 },
+		{ { r + 0, r + 1, r + 2, 0, r + 4 }, 5, 3 },
+		{ { r + 0, r + 1, HMM_PFN_ERROR, r + 3, r + 4 }, 5, 2 },
+		{ { 0, r + 1, r + 2, r + 3, r + 4 }, 5, 0 },
+		{ { HMM_PFN_ERROR, r + 1, r + 2, r + 3, r + 4 }, 5, 0 },
+		/* An order may be of another time: the rest has been unmapped since */
+		{ { r + of_four, r + of_four + 1, 0, 0, r + 4 }, 5, 2 },
+		{ { r + of_four + 2, r + of_four + 3, r + 4, r + 5, w + 6 }, 5, 4 },
+		/* How it is mapped for DMA does not matter */
+		{ { r, r + 1 + HMM_PFN_DMA_MAPPED, r + 2 + HMM_PFN_P2PDMA }, 3, 3 },
+	};
+	unsigned long pfns[5], base;
+	struct page *page;
+	size_t i, k;
+
+	page = alloc_pages(GFP_KERNEL, DMA_ORDER);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	hmm_test_defer(test, hmm_test_free_dma_pages, page);
+	base = page_to_pfn(page);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		for (k = 0; k < ARRAY_SIZE(pfns); k++) {
+			pfns[k] = cases[i].pfns[k];
+			if (pfns[k] & HMM_PFN_VALID)
+				pfns[k] += base;
+		}
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].run,
+				    hmm_pfn_run(pfns, cases[i].nr), "case %zu", i);
+	}
+}
+
 static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE_PARAM(hmm_test_table, hmm_kind_gen_params),
 	KUNIT_CASE(hmm_test_one_of_hole),
@@ -1934,6 +1978,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_dma_sizes),
 	KUNIT_CASE(hmm_test_dma_entries),
 	KUNIT_CASE(hmm_test_dma_amid_mapping),
+	KUNIT_CASE(hmm_test_run),
 	{}
 };
 
