@@ -26,14 +26,27 @@ struct pci_p2pdma_map_state;
  * @dma_list: a DMA address for each DMA entry; NULL if they need not be kept
  * @dma_entry_size: bytes the device maps with one entry, a power of two of at
  *	least PAGE_SIZE
+ * @nr: DMA entries in the region
+ * @by_access: the driver's, false unless it sets it while nothing is mapped: map
+ *	what is answered without HMM_PFN_WRITE for reading only. An entry must then be
+ *	unmapped before HMM_PFN_WRITE is set in it or cleared.
  *
- * All but @pfn_list's answers is set by hmm_dma_map_alloc().
+ * All but @pfn_list's answers and @by_access is set by hmm_dma_map_alloc() and its
+ * like.
  */
 struct hmm_dma_map {
 	struct dma_iova_state state;
 	unsigned long *pfn_list;
 	dma_addr_t *dma_list;
 	size_t dma_entry_size;
+	size_t nr;
+	bool by_access;
+
+	/* private: of mm/hmm_dma.c */
+	size_t head;			/* bytes of IOVA space before entry 0 */
+	unsigned long leaf_sizes;	/* of the IOMMU, above dma_entry_size */
+	bool links_runs;		/* leaves of one link can be unlinked each */
+	bool runs;			/* there were links of many entries */
 };
 
 /**
@@ -60,12 +73,18 @@ static inline bool hmm_dma_in_use(void)
 /* public: */
 int hmm_dma_map_alloc(struct device *dev, struct hmm_dma_map *map,
 		      size_t nr_entries, size_t dma_entry_size);
+int hmm_dma_map_alloc_at(struct device *dev, struct hmm_dma_map *map,
+			 unsigned long start, size_t nr_entries,
+			 size_t dma_entry_size);
 void hmm_dma_map_free(struct device *dev, struct hmm_dma_map *map);
 dma_addr_t hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
 			   size_t idx,
 			   struct pci_p2pdma_map_state *p2pdma_state);
 int hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map, size_t idx,
 		      size_t nr, struct pci_p2pdma_map_state *p2pdma_state);
+void hmm_dma_widen(const struct hmm_dma_map *map, size_t *idx, size_t *nr);
 bool hmm_dma_unmap_pfn(struct device *dev, struct hmm_dma_map *map, size_t idx);
+size_t hmm_dma_unmap_range(struct device *dev, struct hmm_dma_map *map, size_t idx,
+			   size_t nr);
 
 #endif /* LINUX_HMM_DMA_H */

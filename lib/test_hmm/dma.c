@@ -204,6 +204,9 @@ static int range_saw_iommu(struct pt_regs *regs, u32 *count, const u32 *fail_at)
 
 static int range_saw_link(struct kprobe *p, struct pt_regs *regs)
 {
+	if (range_arg(regs, 0) ==
+	    (unsigned long)range_dma.devices[HMM_RANGE_DMA_IOVA])
+		range_dma.cmd->read_only += range_arg(regs, 5) == DMA_TO_DEVICE;
 	return range_saw_iommu(regs, &range_dma.cmd->maps,
 			       &range_dma.cmd->fail_at);
 }
@@ -366,10 +369,105 @@ static void range_dma_read(const struct hmm_range_dma *cmd, dma_addr_t addr,
 	kunmap_local(p);
 }
 
-/* Plain Linux 7.3 does not have it; then this is NULL */
+/* Plain Linux 7.3 does not have these; then they are NULL */
 int __weak hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map,
 			     size_t idx, size_t nr,
 			     struct pci_p2pdma_map_state *p2pdma_state);
+int __weak hmm_dma_map_alloc_at(struct device *dev, struct hmm_dma_map *map,
+				unsigned long start, size_t nr_entries,
+				size_t dma_entry_size);
+void __weak hmm_dma_widen(const struct hmm_dma_map *map, size_t *idx, size_t *nr);
+size_t __weak hmm_dma_unmap_range(struct device *dev, struct hmm_dma_map *map,
+				  size_t idx, size_t nr);
+
+static int range_dma_alloc(struct device *dev, struct hmm_dma_map *map,
+			   const struct hmm_range_dma *cmd)
+{
+	size_t size = 1UL << cmd->entry_shift;
+	int ret;
+
+	if (cmd->flags & HMM_RANGE_DMA_AT)
+		ret = hmm_dma_map_alloc_at(dev, map, cmd->start, cmd->nr, size);
+	else
+		ret = hmm_dma_map_alloc(dev, map, cmd->nr, size);
+#ifdef HMM_PFN_STICKY
+	map->by_access = cmd->flags & HMM_RANGE_DMA_BY_ACCESS;
+#endif
+	return ret;
+}
+
+#ifdef CONFIG_IOMMU_API
+
+/* How much an IOMMU takes away that cannot unmap part of a leaf; put back at once */
+static u64 range_dma_leaf(const struct hmm_range_dma *cmd, const u64 *addrs)
+{
+	struct device *dev = range_dma.devices[cmd->device];
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+	size_t i, size, nr = cmd->nr >> (cmd->entry_shift - PAGE_SHIFT);
+	phys_addr_t phys;
+
+	if (cmd->device != HMM_RANGE_DMA_IOVA || cmd->p2p)
+		return 0;
+	for (i = 0; i < nr && addrs[i] == ~0ULL; i++)
+		;
+	if (i == nr)
+		return 0;
+	phys = iommu_iova_to_phys(domain, addrs[i]);
+	size = iommu_unmap(domain, addrs[i], PAGE_SIZE);
+	if (size && iommu_map(domain, addrs[i], phys, size,
+			      IOMMU_READ | IOMMU_WRITE, GFP_KERNEL))
+		return 0;
+	return size;
+}
+
+#else
+
+static u64 range_dma_leaf(const struct hmm_range_dma *cmd, const u64 *addrs)
+{
+	return 0;
+}
+
+#endif
+
+static void range_dma_read_all(const struct hmm_range_dma *cmd, const u64 *addrs,
+			       u64 *data)
+{
+	size_t i, per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
+
+	for (i = 0; i < cmd->nr; i++)
+		if (addrs[i / per] != ~0ULL)
+			range_dma_read(cmd, addrs[i / per], i % per << PAGE_SHIFT,
+				       &data[i]);
+}
+
+/* Unmaps a part, looks at what is left, and maps all again */
+static void range_dma_part(struct device *dev, struct hmm_dma_map *map,
+			   struct hmm_range_dma *cmd, const u64 *addrs, u64 *after)
+{
+	struct pci_p2pdma_map_state p2pdma = range_p2p_state(cmd);
+	size_t idx = cmd->part, nr = cmd->part_nr, i;
+	size_t per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
+
+	cmd->part_maps = cmd->maps;
+	cmd->part_syncs = cmd->syncs;
+	cmd->leaf = range_dma_leaf(cmd, addrs);
+	if (!nr)
+		return;
+	hmm_dma_widen(map, &idx, &nr);
+	cmd->widened = idx;
+	cmd->widened_nr = nr;
+	cmd->part_unmapped = hmm_dma_unmap_range(dev, map, cmd->part, cmd->part_nr);
+	cmd->part_unmaps = cmd->unmaps;
+	range_dma_read_all(cmd, addrs, after);
+	/* What the entries say and what the device reads must agree */
+	for (i = 0; i < cmd->nr / per; i++)
+		cmd->wrong += !(map->pfn_list[i * per] & HMM_PFN_DMA_MAPPED) !=
+			      (after[i * per] == ~0ULL);
+	cmd->part_ret = hmm_dma_map_range(dev, map, 0, cmd->nr / per, &p2pdma);
+	for (i = 0; i < cmd->nr / per; i++)
+		cmd->wrong += addrs[i] != ~0ULL &&
+			      !(map->pfn_list[i * per] & HMM_PFN_DMA_MAPPED);
+}
 
 static void range_dma_map_all(struct device *dev, struct hmm_dma_map *map,
 			      struct hmm_range_dma *cmd, u64 *addrs, u64 *data)
@@ -400,8 +498,15 @@ static void range_dma_unmap_all(struct device *dev, struct hmm_dma_map *map,
 				struct hmm_range_dma *cmd)
 {
 	size_t i, nr = cmd->nr >> (cmd->entry_shift - PAGE_SHIFT);
+	u32 unmaps;
 
-	for (i = 0; i < nr; i++)
+	if (cmd->at_once != HMM_RANGE_NONE_AT_ONCE) {
+		unmaps = cmd->unmaps;
+		cmd->unmapped = hmm_dma_unmap_range(dev, map, 0, nr);
+		cmd->unmaps -= cmd->part_nr ? unmaps : 0;
+		cmd->twice = hmm_dma_unmap_range(dev, map, 0, nr);
+	}
+	for (i = 0; cmd->at_once == HMM_RANGE_NONE_AT_ONCE && i < nr; i++)
 		cmd->unmapped += hmm_dma_unmap_pfn(dev, map, i);
 	for (i = 0; i < nr; i++)
 		cmd->twice += hmm_dma_unmap_pfn(dev, map, i);
@@ -411,7 +516,25 @@ static void range_dma_unmap_all(struct device *dev, struct hmm_dma_map *map,
 				   HMM_PFN_P2PDMA_BUS));
 }
 
-/* @out: three arrays, one after the other: addresses, data and entries by page */
+/* Pages that the device can reach although nothing is mapped */
+static u32 range_dma_left(const struct hmm_range_dma *cmd, const u64 *addrs)
+{
+	size_t i, per = 1UL << (cmd->entry_shift - PAGE_SHIFT);
+	u32 left = 0;
+
+	if (cmd->p2p || (cmd->device != HMM_RANGE_DMA_IOVA &&
+			 cmd->device != HMM_RANGE_DMA_LIST))
+		return 0;
+	for (i = 0; i < cmd->nr; i++)
+		left += addrs[i / per] != ~0ULL &&
+			range_dma_reach(cmd, addrs[i / per], i % per << PAGE_SHIFT);
+	return left;
+}
+
+/*
+ * @out: four arrays, one after the other: addresses, data, entries by page, and data
+ * after part of it was unmapped
+ */
 static int range_dma_watched(struct range_file *rf, struct device *dev,
 			     struct hmm_dma_map *map, struct hmm_range_dma *cmd,
 			     u64 *out)
@@ -427,6 +550,8 @@ static int range_dma_watched(struct range_file *rf, struct device *dev,
 	size_t i;
 	int ret;
 
+	if (cmd->flags & HMM_RANGE_DMA_OWN)
+		range.dev_private_owner = rf->dev;
 	range_watch_init(&watch, rf);
 	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
 					   range.start, range.end - range.start,
@@ -438,7 +563,9 @@ static int range_dma_watched(struct range_file *rf, struct device *dev,
 		range_dma_map_all(dev, map, cmd, out, out + cmd->nr);
 		for (i = 0; i < cmd->nr; i++)
 			out[2 * cmd->nr + i] = map->pfn_list[i];
+		range_dma_part(dev, map, cmd, out, out + 3 * cmd->nr);
 		range_dma_unmap_all(dev, map, cmd);
+		cmd->left = range_dma_left(cmd, out);
 	}
 	mmu_interval_notifier_remove(&watch.notifier);
 	return 0;
@@ -457,13 +584,16 @@ static int range_dma_put(const struct hmm_range_dma *cmd, const u64 *out)
 	if (cmd->entries &&
 	    copy_to_user(u64_to_user_ptr(cmd->entries), out + 2 * cmd->nr, bytes))
 		return -EFAULT;
+	if (cmd->after &&
+	    copy_to_user(u64_to_user_ptr(cmd->after), out + 3 * cmd->nr, bytes))
+		return -EFAULT;
 	return 0;
 }
 
 static int range_dma_mapped(struct range_file *rf, struct device *dev,
 			    struct hmm_dma_map *map, struct hmm_range_dma *cmd)
 {
-	size_t bytes = 3 * cmd->nr * sizeof(u64);
+	size_t bytes = 4 * cmd->nr * sizeof(u64);
 	u64 *out = kvmalloc(bytes, GFP_KERNEL);
 	int ret;
 
@@ -475,6 +605,12 @@ static int range_dma_mapped(struct range_file *rf, struct device *dev,
 		ret = range_dma_put(cmd, out);
 	kvfree(out);
 	return ret;
+}
+
+static bool range_dma_part_fits(const struct hmm_range_dma *cmd)
+{
+	return cmd->part_nr <= cmd->nr >> (cmd->entry_shift - PAGE_SHIFT) &&
+	       cmd->part <= (cmd->nr >> (cmd->entry_shift - PAGE_SHIFT)) - cmd->part_nr;
 }
 
 static bool range_dma_fits(const struct hmm_range_dma *cmd)
@@ -493,7 +629,7 @@ static bool range_dma_fits(const struct hmm_range_dma *cmd)
 	       IS_ALIGNED(cmd->start, 1UL << cmd->entry_shift) &&
 	       !check_shl_overflow(cmd->nr, PAGE_SHIFT, &size) &&
 	       !check_add_overflow(cmd->start, size, &end) &&
-	       end == (unsigned long)end;
+	       end == (unsigned long)end && range_dma_part_fits(cmd);
 }
 
 int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
@@ -508,12 +644,13 @@ int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 	dev = range_dma.devices[cmd->device];
 	if (!dev || (cmd->p2p && !range_dma.provider))
 		return -ENODEV;
-	if (cmd->at_once != HMM_RANGE_NONE_AT_ONCE && !hmm_dma_map_range)
+	if ((cmd->at_once != HMM_RANGE_NONE_AT_ONCE || cmd->part_nr || cmd->flags) &&
+	    !hmm_dma_unmap_range)
 		return -EOPNOTSUPP;
 
 	mutex_lock(&range_dma.lock);
 	range_dma.cmd = cmd;
-	cmd->ret = hmm_dma_map_alloc(dev, &map, cmd->nr, 1UL << cmd->entry_shift);
+	cmd->ret = range_dma_alloc(dev, &map, cmd);
 	if (!cmd->ret) {
 		if (cmd->data)
 			ret = range_dma_mapped(rf, dev, &map, cmd);

@@ -197,6 +197,11 @@ struct hmm_range_migrate {
  * @fail_sync_at: number of the sync of the IOMMU that is to fail; 0 for none
  * @at_once: HMM_RANGE_*_AT_ONCE: what hmm_dma_map_range() maps
  * @p2p: HMM_RANGE_P2P_*: how the device reaches memory of a PCI device
+ * @flags: HMM_RANGE_DMA_*: what is tried on top of that
+ * @part: index of the first entry that hmm_dma_unmap_range() is to unmap once all is
+ *	mapped
+ * @part_nr: how many entries; 0 for no such test
+ * @after: user array of __u64, or 0: what the device reads then, as @data
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
  * @ret_at_once: out: what hmm_dma_map_range() returned
  * @again: out: entries that have the same address when mapped a second time
@@ -205,6 +210,16 @@ struct hmm_range_migrate {
  * @maps: out: attempted mappings or links, of HMM_RANGE_DMA_LIST or, with
  *	kprobes, HMM_RANGE_DMA_IOVA
  * @unmaps: out: mappings or links undone
+ * @read_only: out: links that do not let the device write
+ * @part_maps: out: @maps when all was mapped
+ * @part_unmaps: out: @unmaps when the part was unmapped
+ * @part_syncs: out: @syncs when all was mapped
+ * @widened: out: index of the first entry that hmm_dma_widen() returns for the part
+ * @widened_nr: out: how many
+ * @part_unmapped: out: what hmm_dma_unmap_range() returned for the part
+ * @part_ret: out: what hmm_dma_map_range() returned when called to map all again
+ * @leaf: out: size of the IOMMU's leaf for the first entry that is mapped
+ * @left: out: pages that the device can reach after all is unmapped
  * @syncs: out: syncs of the IOMMU
  * @wrong: out: mappings of another size than an entry, or undone with another size
  * @sticky: out: entries with sticky bits after everything has been unmapped
@@ -222,6 +237,11 @@ struct hmm_range_dma {
 	__u32 fail_sync_at;
 	__u32 at_once;
 	__u32 p2p;
+	__u32 flags;
+	__u32 part;
+	__u32 part_nr;
+	__u32 unused;
+	__aligned_u64 after;
 	__s32 ret;
 	__s32 ret_at_once;
 	__u32 again;
@@ -232,7 +252,25 @@ struct hmm_range_dma {
 	__u32 syncs;
 	__u32 wrong;
 	__u32 sticky;
+	__u32 read_only;
+	__u32 part_maps;
+	__u32 part_unmaps;
+	__u32 part_syncs;
+	__u32 widened;
+	__u32 widened_nr;
+	__u32 part_unmapped;
+	__s32 part_ret;
+	__u32 left;
+	__u32 unused2;
+	__aligned_u64 leaf;
 };
+
+/* Sets hmm_dma_map.by_access */
+#define HMM_RANGE_DMA_BY_ACCESS		1
+/* Tells the address of the region, by hmm_dma_map_alloc_at() */
+#define HMM_RANGE_DMA_AT		2
+/* Asks for the device's own memory, too */
+#define HMM_RANGE_DMA_OWN		4
 
 /* A device that needs no mapping */
 #define HMM_RANGE_DMA_DIRECT	0

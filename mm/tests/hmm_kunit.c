@@ -1944,6 +1944,35 @@ static void hmm_test_run(struct kunit *test)
 	}
 }
 
+/* A mapped range is unmapped by one call, and only once */
+static void hmm_test_dma_range(struct kunit *test)
+{
+	struct pci_p2pdma_map_state p2pdma = {};
+	struct hmm_dma_map map = {};
+	size_t idx = 1, nr = 2, i;
+	struct device *dev;
+
+	hmm_test_dma_answers(&map, hmm_test_dma_begin(test, &dev, &map));
+	map.pfn_list[2 * 3] = 0;
+	KUNIT_EXPECT_EQ(test, 0, hmm_dma_map_range(dev, &map, 0, DMA_PAGES / 2,
+						   &p2pdma));
+	for (i = 0; i < DMA_PAGES / 2; i++)
+		KUNIT_EXPECT_EQ(test, i != 3,
+				!!(*hmm_dma_pfn(&map, i) & HMM_PFN_DMA_MAPPED));
+	/* There are no leaves here */
+	hmm_dma_widen(&map, &idx, &nr);
+	KUNIT_EXPECT_EQ(test, 1, idx);
+	KUNIT_EXPECT_EQ(test, 2, nr);
+	KUNIT_EXPECT_EQ(test, 2, hmm_dma_unmap_range(dev, &map, 1, 2));
+	for (i = 0; i < DMA_PAGES / 2; i++)
+		KUNIT_EXPECT_EQ(test, !i,
+				!!(*hmm_dma_pfn(&map, i) & HMM_PFN_DMA_MAPPED));
+	KUNIT_EXPECT_EQ(test, 1, hmm_dma_unmap_range(dev, &map, 0, DMA_PAGES / 2));
+	KUNIT_EXPECT_EQ(test, 0, hmm_dma_unmap_range(dev, &map, 0, DMA_PAGES / 2));
+	KUNIT_EXPECT_EQ(test, 0, hmm_dma_unmap_range(dev, &map, 0, 0));
+	hmm_dma_map_free(dev, &map);
+}
+
 static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE_PARAM(hmm_test_table, hmm_kind_gen_params),
 	KUNIT_CASE(hmm_test_one_of_hole),
@@ -1978,6 +2007,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_dma_sizes),
 	KUNIT_CASE(hmm_test_dma_entries),
 	KUNIT_CASE(hmm_test_dma_amid_mapping),
+	KUNIT_CASE(hmm_test_dma_range),
 	KUNIT_CASE(hmm_test_run),
 	{}
 };

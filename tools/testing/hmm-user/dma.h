@@ -3,7 +3,7 @@
 #ifndef HMM_USER_DMA_H
 #define HMM_USER_DMA_H
 
-enum { DMA_BIDIRECTIONAL };
+enum dma_data_direction { DMA_BIDIRECTIONAL, DMA_TO_DEVICE };
 
 #define DMA_ATTR_MMIO			1UL
 #define DMA_ATTR_REQUIRE_COHERENT	2UL
@@ -21,6 +21,19 @@ struct device {
 	bool bounces;
 };
 
+/**
+ * struct iommu_domain - an IOMMU's page table
+ * @pgsize_bitmap: sizes of its leaves
+ * @is_iommupt: a leaf can be unmapped by itself; else what was linked by one call must
+ *	be unmapped as a whole
+ */
+struct iommu_domain {
+	unsigned long pgsize_bitmap;
+	bool is_iommupt;
+};
+
+struct iommu_domain *iommu_get_domain_for_dev(struct device *dev);
+
 struct dma_iova_state {
 	dma_addr_t addr;
 	size_t size;
@@ -36,16 +49,17 @@ bool dma_iova_try_alloc(struct device *dev, struct dma_iova_state *state,
 			phys_addr_t phys, size_t size);
 void dma_iova_free(struct device *dev, struct dma_iova_state *state);
 int dma_iova_link(struct device *dev, struct dma_iova_state *state,
-		  phys_addr_t phys, size_t offset, size_t size, int dir,
-		  unsigned long attrs);
+		  phys_addr_t phys, size_t offset, size_t size,
+		  enum dma_data_direction dir, unsigned long attrs);
 void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
-		     size_t offset, size_t size, int dir, unsigned long attrs);
+		     size_t offset, size_t size, enum dma_data_direction dir,
+		     unsigned long attrs);
 int dma_iova_sync(struct device *dev, struct dma_iova_state *state, size_t offset,
 		  size_t size);
-dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size, int dir,
-			unsigned long attrs);
-void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size, int dir,
-		    unsigned long attrs);
+dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
+			enum dma_data_direction dir, unsigned long attrs);
+void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
+		    enum dma_data_direction dir, unsigned long attrs);
 
 enum pci_p2pdma_map_type {
 	PCI_P2PDMA_MAP_NONE,

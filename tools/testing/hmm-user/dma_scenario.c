@@ -15,11 +15,23 @@ static struct pci_p2pdma_map_state p2p;
 /* Pages of a DMA entry, and the entries of the region */
 static unsigned int nr_pages, nr_entries;
 
+/* Its address, as far as it was told */
+static unsigned long start;
+
+static unsigned long any_pfn(unsigned int idx)
+{
+	unsigned long before = idx ? map.pfn_list[idx * nr_pages - 1] : 0;
+
+	if ((before & HMM_PFN_VALID) && choose(4))
+		return (before & ~HMM_PFN_FLAGS) + 1;
+	return (choose(8) ? PFN_SYSTEM : PFN_OWN) + choose(WORLD_PAGES / 2);
+}
+
 static void any_answers(unsigned int idx)
 {
 	unsigned long *pfns = &map.pfn_list[idx * nr_pages];
-	unsigned long pfn = PFN_SYSTEM + choose(WORLD_PAGES), flags = HMM_PFN_VALID;
-	unsigned int order = choose(4), i;
+	unsigned long pfn = any_pfn(idx), flags = HMM_PFN_VALID;
+	unsigned int order = choose(2) ? choose(4) : 0, i;
 
 	if (order && order <= WORLD_PTE_BITS) {
 		flags |= (unsigned long)order << HMM_PFN_ORDER_SHIFT;
@@ -28,7 +40,7 @@ static void any_answers(unsigned int idx)
 		if (nr_pages >= 1U << order)
 			pfn = ALIGN_DOWN(pfn, nr_pages);
 	}
-	if (choose(2))
+	if (choose(4))
 		flags |= HMM_PFN_WRITE;
 	for (i = 0; i < nr_pages; i++)
 		pfns[i] = flags | (pfn + i);
@@ -48,6 +60,21 @@ static bool is_mapped(unsigned int idx)
 	return map.pfn_list[idx * nr_pages] & HMM_PFN_DMA_MAPPED;
 }
 
+static bool is_valid(unsigned int idx)
+{
+	return map.pfn_list[idx * nr_pages] & HMM_PFN_VALID;
+}
+
+static unsigned long pfn_of(unsigned int idx)
+{
+	return map.pfn_list[idx * nr_pages] & ~HMM_PFN_FLAGS;
+}
+
+static bool is_own(unsigned int idx)
+{
+	return is_valid(idx) && pfn_of(idx) >= PFN_OWN;
+}
+
 /* As the contract has it: valid throughout, one piece, writable or not */
 static bool is_one_piece(unsigned int idx)
 {
@@ -57,9 +84,13 @@ static bool is_one_piece(unsigned int idx)
 	for (i = 0; i < nr_pages; i++) {
 		if (!(pfns[i] & HMM_PFN_VALID))
 			return false;
-		if ((pfns[i] ^ pfns[0]) & HMM_PFN_WRITE)
+		/* It may have been set since */
+		if (((pfns[i] ^ pfns[0]) & HMM_PFN_WRITE) && !is_mapped(idx))
 			return false;
 		if ((pfns[i] & ~HMM_PFN_FLAGS) != (pfns[0] & ~HMM_PFN_FLAGS) + i)
+			return false;
+		if (dma.p2p[(pfn_of(idx) + i) % WORLD_PAGES] !=
+		    dma.p2p[pfn_of(idx) % WORLD_PAGES])
 			return false;
 	}
 	return true;
@@ -67,34 +98,40 @@ static bool is_one_piece(unsigned int idx)
 
 static enum pci_p2pdma_map_type route_of(unsigned int idx)
 {
-	unsigned long pfn = map.pfn_list[idx * nr_pages] & ~HMM_PFN_FLAGS;
-
-	return dma.p2p[pfn % WORLD_PAGES];
+	return dma.p2p[pfn_of(idx) % WORLD_PAGES];
 }
 
 /* Without IOVA space to map it to, a piece of memory must begin at its own size */
 static bool can_be_mapped(unsigned int idx)
 {
-	unsigned long pfn = map.pfn_list[idx * nr_pages] & ~HMM_PFN_FLAGS;
-
-	if (!is_one_piece(idx) || route_of(idx) == PCI_P2PDMA_MAP_NOT_SUPPORTED)
+	if (!is_one_piece(idx) || is_own(idx) ||
+	    route_of(idx) == PCI_P2PDMA_MAP_NOT_SUPPORTED)
 		return false;
 	if (map.state.size && route_of(idx) != PCI_P2PDMA_MAP_BUS_ADDR)
 		return true;
-	return !(pfn % nr_pages);
+	return !(pfn_of(idx) % nr_pages);
+}
+
+static enum dma_data_direction dir_of(unsigned int idx)
+{
+	return map.by_access && !(map.pfn_list[idx * nr_pages] & HMM_PFN_WRITE) ?
+		DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
 }
 
 static void check_reached(unsigned int idx, dma_addr_t addr)
 {
 	bool bus = map.pfn_list[idx * nr_pages] & HMM_PFN_P2PDMA_BUS;
-	unsigned long pfn = map.pfn_list[idx * nr_pages] & ~HMM_PFN_FLAGS;
 	unsigned int i;
 
 	promise(bus == (route_of(idx) == PCI_P2PDMA_MAP_BUS_ADDR),
 		"dma: a bus address is marked as one");
+	/* A huge page can be a large leaf, in a region that has room for one */
+	if (!bus && map.state.size && nr_entries * nr_pages >= PTRS_PER_PTE)
+		promise(!((addr ^ (start + idx * nr_pages * PAGE_SIZE)) & ~PMD_MASK),
+			"dma: IOVA space is laid out like memory");
 	for (i = 0; i < nr_pages; i++)
 		promise(dma_reaches(&dev, &map.state, addr + i * PAGE_SIZE,
-				    __pfn_to_phys(pfn + i), bus),
+				    __pfn_to_phys(pfn_of(idx) + i), bus, dir_of(idx)),
 			"dma: the device reaches the pages of the answers");
 }
 
@@ -116,50 +153,177 @@ static void map_one(unsigned int idx)
 	check_reached(idx, addr);
 }
 
+/* Whether hmm_dma_map_range() has to link that one */
+static bool is_to_link(unsigned int idx)
+{
+	return is_valid(idx) && !is_own(idx) && !is_mapped(idx) &&
+	       can_be_mapped(idx) && map.state.size &&
+	       route_of(idx) != PCI_P2PDMA_MAP_BUS_ADDR;
+}
+
+/* Links that it takes, if all can be mapped: one for each piece of memory */
+static unsigned int nr_runs(unsigned int idx, unsigned int nr)
+{
+	unsigned int i, runs = 0;
+
+	for (i = idx; i < idx + nr; i++)
+		runs += is_to_link(i) &&
+			(i == idx || !is_to_link(i - 1) ||
+			 pfn_of(i) != pfn_of(i - 1) + nr_pages ||
+			 route_of(i) != route_of(i - 1) || dir_of(i) != dir_of(i - 1));
+	return runs;
+}
+
+static void check_calls(int ret, unsigned int runs)
+{
+	promise(dma.syncs <= 1, "dma: a range takes one sync");
+	if (ret || !map.state.size)
+		return;
+	promise(dma.syncs == !!runs, "dma: what is linked is synced");
+	if (dma.iommu.is_iommupt)
+		promise(dma.links == runs, "dma: one link for each piece of memory");
+}
+
 static void map_range(unsigned int idx, unsigned int nr)
 {
-	unsigned int twists = dma.twists, i;
-	int ret = hmm_dma_map_range(&dev, &map, idx, nr, &p2p);
+	unsigned int twists = dma.twists, i, runs = nr_runs(idx, nr);
+	int ret;
 
+	dma.links = dma.syncs = 0;
+	ret = hmm_dma_map_range(&dev, &map, idx, nr, &p2p);
+	check_calls(ret, runs);
 	for (i = idx; i < idx + nr; i++) {
 		promise(!is_mapped(i) || can_be_mapped(i),
 			"dma: what cannot be mapped is not mapped");
-		if (!ret && (map.pfn_list[i * nr_pages] & HMM_PFN_VALID))
-			promise(is_mapped(i), "dma: 0 if all that is valid is mapped");
+		if (!ret && is_valid(i))
+			promise(is_mapped(i) != is_own(i),
+				"dma: 0 if all that is valid and not own is mapped");
 		if (ret == -EFAULT && i == idx && nr == 1)
 			promise(!can_be_mapped(i), "dma: -EFAULT if it is not one piece");
+		if (is_mapped(i) && !(map.pfn_list[i * nr_pages] & HMM_PFN_P2PDMA_BUS) &&
+		    map.state.size)
+			check_reached(i, hmm_dma_map_pfn(&dev, &map, i, &p2p));
 	}
 	if (ret && twists == dma.twists) {
-		for (i = idx; i < idx + nr && can_be_mapped(i); i++)
+		for (i = idx; i < idx + nr && (can_be_mapped(i) || is_own(i)); i++)
 			;
 		promise(i < idx + nr, "dma: an error has a reason");
 	}
 }
 
+/* What is to stay mapped does, and what is not does not */
+static void check_unmapped(unsigned int idx, unsigned int nr, const bool *was)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_entries; i++) {
+		if (i < idx || i >= idx + nr) {
+			promise(is_mapped(i) == was[i], "dma: the rest stays as it is");
+			continue;
+		}
+		promise(!was[i] || !(map.pfn_list[i * nr_pages] & HMM_PFN_STICKY),
+			"dma: an unmapped entry says so");
+	}
+}
+
+/* Whether a leaf could map the one entry and the other; bus addresses have none */
+static bool share_leaf(size_t one, size_t other)
+{
+	const size_t bytes = nr_pages * PAGE_SIZE, before = map.state.addr + map.head;
+	unsigned long iova = before + one * bytes, phys = __pfn_to_phys(pfn_of(one));
+	unsigned long size;
+
+	if (map.pfn_list[one * nr_pages] & HMM_PFN_P2PDMA_BUS)
+		return false;
+	for (size = bytes; size <= PUD_SIZE; size *= 2)
+		if ((dma.iommu.pgsize_bitmap & size) && !((iova ^ phys) & (size - 1)) &&
+		    !((iova ^ (before + other * bytes)) & -size))
+			return true;
+	return false;
+}
+
+static void check_widened(size_t idx, size_t nr, size_t asked, size_t nr_asked)
+{
+	size_t i;
+
+	promise(idx <= asked && idx + nr >= asked + nr_asked && idx + nr <= nr_entries,
+		"dma: what is unmapped is what was asked for, and more");
+	if (!map.runs || dma.iommu.pgsize_bitmap <= map.dma_entry_size)
+		promise(nr == nr_asked, "dma: no more where there are no large leaves");
+	for (i = idx; i < idx + nr; i++)
+		promise((i >= asked && i < asked + nr_asked) ||
+			(is_mapped(i) && share_leaf(i < asked ? asked :
+						    asked + nr_asked - 1, i)),
+			"dma: no more than one leaf may map");
+}
+
+/* Some entries, by one call or another; @one: a call for one */
+static void unmap_some(unsigned int asked, unsigned int nr_asked, bool one)
+{
+	bool was[DMA_PAGES];
+	size_t idx = asked, nr = nr_asked, did, i, mapped = 0;
+
+	hmm_dma_widen(&map, &idx, &nr);
+	check_widened(idx, nr, asked, nr_asked);
+	for (i = 0; i < nr_entries; i++) {
+		was[i] = is_mapped(i);
+		mapped += was[i] && i >= idx && i < idx + nr;
+	}
+	dma.unlinks = 0;
+	if (one) {
+		did = hmm_dma_unmap_pfn(&dev, &map, asked);
+		promise(did == was[asked], "dma: true if it was mapped");
+		if (!did)
+			return;
+	} else {
+		did = hmm_dma_unmap_range(&dev, &map, asked, nr_asked);
+		promise(did == mapped, "dma: as many as were mapped");
+	}
+	check_unmapped(idx, nr, was);
+	for (i = idx; i < idx + nr && was[i] && route_of(i) == route_of(idx); i++)
+		;
+	if (i == idx + nr)
+		promise(dma.unlinks <= 1, "dma: one flush where there is no gap");
+}
+
 static void unmap_one(unsigned int idx)
 {
-	unsigned long *pfn = &map.pfn_list[idx * nr_pages];
-	bool was = is_mapped(idx) && (*pfn & HMM_PFN_VALID);
-	bool did = hmm_dma_unmap_pfn(&dev, &map, idx);
+	unmap_some(idx, 1, true);
+}
 
-	promise(did == was, "dma: true if it was mapped");
-	if (did)
-		promise(!(*pfn & HMM_PFN_STICKY), "dma: an unmapped entry says so");
+/* A page that the CPU lets be written by now */
+static void upgrade(unsigned int idx)
+{
+	unsigned int i;
+
+	if (map.by_access || !is_mapped(idx))
+		return;
+	for (i = 0; i < nr_pages; i++)
+		if (!map.state.size || route_of(idx) == PCI_P2PDMA_MAP_BUS_ADDR ||
+		    choose(4))
+			map.pfn_list[idx * nr_pages + i] |= HMM_PFN_WRITE;
 }
 
 static void call_any(void)
 {
 	unsigned int idx = choose(nr_entries);
 
-	switch (choose(4)) {
+	switch (choose(7)) {
 	case 0:
 		map_one(idx);
 		break;
 	case 1:
+	case 2:
 		map_range(idx, 1 + choose(nr_entries - idx));
 		break;
-	case 2:
+	case 3:
 		unmap_one(idx);
+		break;
+	case 4:
+		unmap_some(idx, 1 + choose(nr_entries - idx), false);
+		break;
+	case 5:
+		upgrade(idx);
 		break;
 	default:
 		/* The notifier is called, and a fault has new answers */
@@ -178,20 +342,32 @@ static int any_map(void)
 	memset(&dma, 0, sizeof(dma));
 	dma.twists = choose(3);
 	for (idx = 0; idx < WORLD_PAGES; idx++)
-		dma.p2p[idx] = choose(4) ? PCI_P2PDMA_MAP_NONE : choose(4);
+		dma.p2p[idx] = idx && choose(4) ? dma.p2p[idx - 1] :
+			       choose(2) ? PCI_P2PDMA_MAP_NONE : choose(4);
+	dma.iommu.is_iommupt = choose(4);
+	dma.iommu.pgsize_bitmap = PAGE_SIZE | (choose(2) ? PMD_SIZE : 0) |
+				  (choose(2) ? 2 * PAGE_SIZE | PUD_SIZE : 0);
 	dev.has_iova = choose(2);
 	dev.must_unmap = choose(2);
 	dev.bounces = !choose(8);
 	nr_pages = 1 << choose(3);
-	nr_entries = 1 + choose(4);
+	nr_entries = 1 + choose(nr_pages == 1 ? 16 : 4);
 	if (!choose(8)) {
 		nr = choose(2);
 		ret = hmm_dma_map_alloc(&dev, &map, nr, wrong[choose(3)]);
 		promise(ret == -EINVAL, "dma: -EINVAL for what is no region");
+		ret = hmm_dma_map_alloc_at(&dev, &map, PAGE_SIZE, 2, 2 * PAGE_SIZE);
+		promise(ret == -EINVAL, "dma: -EINVAL for half an entry");
 		return ret;
 	}
-	ret = hmm_dma_map_alloc(&dev, &map, nr_entries * nr_pages - choose(nr_pages),
-				nr_pages * PAGE_SIZE);
+	nr = nr_entries * nr_pages - choose(nr_pages);
+	start = choose(2) ? WORLD_START + choose(8) * nr_pages * PAGE_SIZE : 0;
+	if (!start)
+		ret = hmm_dma_map_alloc(&dev, &map, nr, nr_pages * PAGE_SIZE);
+	else
+		ret = hmm_dma_map_alloc_at(&dev, &map, start, nr,
+					   nr_pages * PAGE_SIZE);
+	map.by_access = choose(2);
 	if (dev.bounces)
 		promise(ret == -EOPNOTSUPP, "dma: -EOPNOTSUPP for bounce buffers");
 	else

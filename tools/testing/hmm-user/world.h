@@ -49,12 +49,14 @@ typedef unsigned int vm_fault_t;
 #define CONFIG_HUGETLB_PAGE			1
 #define CONFIG_PER_VMA_LOCK			1
 #define CONFIG_DMA_NEED_SYNC			1
+#define CONFIG_IOMMU_DMA			1
 
 #define BITS_PER_LONG		64
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define min(a, b)		((a) < (b) ? (a) : (b))
 #define max(a, b)		((a) > (b) ? (a) : (b))
 #define min3(a, b, c)		min(min(a, b), c)
+#define min_t(type, a, b)	min((type)(a), (type)(b))
 #define IS_ALIGNED(x, to)	(!((x) & ((to) - 1)))
 #define ALIGN_DOWN(x, to)	((x) & ~((unsigned long)(to) - 1))
 #define ALIGN(x, to)		ALIGN_DOWN((x) + (to) - 1, to)
@@ -195,6 +197,8 @@ static inline bool is_zero_pfn(unsigned long pfn)
 }
 
 bool device_page_owned_by(struct page *page, const void *owner);
+bool is_device_private_page(const struct page *page);
+bool zone_device_pages_have_same_pgmap(const struct page *a, const struct page *b);
 
 /* VMAs */
 
@@ -479,6 +483,7 @@ void kvfree(void *memory);
 #define check_mul_overflow(a, b, to)	__builtin_mul_overflow(a, b, to)
 #define check_add_overflow(a, b, to)	__builtin_add_overflow(a, b, to)
 #define is_power_of_2(n)		((n) && !((n) & ((n) - 1)))
+#define rounddown_pow_of_two(n)		(1UL << (63 - __builtin_clzl(n)))
 
 typedef struct { int counter; } atomic_t;
 #define ATOMIC_INIT(value)	{ value }
