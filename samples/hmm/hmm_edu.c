@@ -59,13 +59,15 @@ struct hmm_edu {
 	bool gone;			/* the device; then there is no map */
 };
 
+/* More than that may go with it, see hmm_dma_widen(): the device is idle and forgets it */
 static void hmm_edu_unmap(struct hmm_edu *edu, unsigned long first, unsigned long last)
 {
 	lockdep_assert_held(&edu->lock);
-	for (; !edu->gone && first <= last; first++) {
-		hmm_dma_unmap_pfn(edu->dev, &edu->map, first);
+	if (edu->gone)
+		return;
+	hmm_dma_unmap_range(edu->dev, &edu->map, first, last - first + 1);
+	for (; first <= last; first++)
 		*hmm_dma_pfn(&edu->map, first) = 0;
-	}
 }
 
 /* Unplugged or broken: from here on nobody waits for the device, so cut it off first */
