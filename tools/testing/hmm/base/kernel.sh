@@ -2,23 +2,23 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # kernel.sh NAME [SOURCE ARCH FRAGMENT...] - build a kernel and its modules
-# kernel.sh -c [-f CFLAGS] [-o OBJECT] DIR PATH... - a test driver with its own copy of a file
+# kernel.sh -c [-f CFLAGS] [-o OBJECT] DIR PATH... - build a test driver with its own copy of a file
 #
-# A NAME alone is a line of config/kernels, which has the rest.
-# From build/7.3/SOURCE (tree, stock, ...) into build/7.3/NAME, configured as
-# tinyconfig and the fragments config/FRAGMENT.config, or files if they have a
-# slash. FRAGMENT.h is a header that mm/gup_test.c, a test itself, is compiled with.
-# Builds only what has changed since the last time.
+# If only NAME is given, the rest is taken from its line in config/kernels.
+# Builds build/7.3/SOURCE (tree, stock, ...) in build/7.3/NAME, configured with
+# tinyconfig and the fragments config/FRAGMENT.config; a FRAGMENT with a slash is a
+# file. FRAGMENT.h is a header to compile mm/gup_test.c with, which is itself a test.
+# Only what has changed since the last time is built.
 #
-# -c makes DIR/test_hmm.ko for kernel `check`, as an external module: the test driver's
+# -c builds DIR/test_hmm.ko for kernel `check` as an external module: the test driver's
 # object as it was built with the kernel, and DIR/mm/hmm.c (if PATH is mm/hmm.c),
-# compiled with CFLAGS in addition. The module calls this copy, and not the kernel's;
-# so does a copy of the kernel's OBJECT. What the copy calls that no other module gets
-# is exported by config/exports.h: if modpost finds a symbol undefined, add it there.
+# compiled with additional CFLAGS. The module calls this copy, not the kernel's; so
+# does a copy of the kernel's OBJECT. config/exports.h exports the symbols that the
+# copy needs and no other module gets: if modpost finds a symbol undefined, add it there.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
-usage="usage: kernel.sh NAME [SOURCE ARCH FRAGMENT...] | kernel.sh -c [-f CFLAGS] [-o OBJECT] DIR PATH...; NAME alone is one of config/kernels"
+usage="usage: kernel.sh NAME [SOURCE ARCH FRAGMENT...] | kernel.sh -c [-f CFLAGS] [-o OBJECT] DIR PATH...; if only NAME is given, it is one of config/kernels"
 
 ccached() { # COMPILER
 	[ -n "${CCACHE_DISABLE:-}" ] || ! command -v ccache >/dev/null || printf 'ccache '
@@ -40,10 +40,10 @@ with_own_copy() { # [-f CFLAGS] [-o OBJECT]... DIR PATH...
 	[ -d "$1" ] || die "$1: no such directory"
 	dir=$(readlink -f "$1")
 	shift
-	# These have no source here, so kbuild takes them as they are
+	# There is no source for these, so kbuild uses them as they are
 	parts=("${@/%.c/.o}")
 	for object in "${objects[@]}"; do
-		[ -f "$obj/$object" ] || die "$obj/$object: not there; build kernel check first"
+		[ -f "$obj/$object" ] || die "$obj/$object: does not exist; build kernel check first"
 		cp "$obj/$object" "$dir/kernel-${object##*/}"
 		parts+=("kernel-${object##*/}")
 	done
@@ -75,12 +75,12 @@ fi
 
 [ $# -ge 4 ] || die "$usage"
 case $1 in
-base | tree | stock) die "$1: is the name of a source tree" ;;
+base | tree | stock) die "$1: a source tree has this name" ;;
 esac
 case $2 in
 base | tree | stock)
 	"$here/base/tree.sh" "$2"
-	# It may have settled for another Linux
+	# It may have chosen another version
 	. "$here/env.sh" ;;
 esac
 name=$1 src=$build/$2 arch=$3 obj=$build/$1
@@ -98,17 +98,17 @@ for fragment; do
 	fragments+=("$fragment")
 done
 
-# As for make itself, LLVM=-19 takes clang-19 and what belongs to it
+# As in the kernel's Makefile, LLVM=-19 means clang-19 and its tools
 cc=${CROSS_COMPILE:-}gcc
 [ -z "${LLVM:-}" ] || cc=clang$LLVM
 command -v "$cc" >/dev/null || die "$cc: not found; install it"
 cc=$(ccached "$cc")
 run_make() {
-	# shellcheck disable=SC2086 # $KERNEL_MAKE is for several words
+	# shellcheck disable=SC2086 # $KERNEL_MAKE may be several words
 	make -C "$src" O="$obj" ARCH="$arch" CC="$cc" "${flags[@]}" ${KERNEL_MAKE:-} "$@"
 }
 
-# Is it an option of this Linux, whatever it depends on?
+# Does this Linux have the option, whatever it depends on?
 has_option() { # CONFIG_OPTION...
 	local option=${1#*CONFIG_}
 
@@ -116,8 +116,8 @@ has_option() { # CONFIG_OPTION...
 		xargs -0 grep -qE "^[[:space:]]*(menu)?config ${option%%[= ]*}$"
 }
 
-# Every line of the fragments must be in the end result; stock lacks what is ours, and
-# an old one more than that
+# Every line of the fragments must be in .config, except options that a stock kernel
+# does not have
 survived() {
 	local line lost=() i
 
@@ -137,7 +137,7 @@ survived() {
 		echo "${lost[i]%%=*}" >>"$obj/lacks"
 		unset "lost[$i]"
 	done
-	[ ${#lost[@]} = 0 ] || die "$name: lost on the way into .config: ${lost[*]}"
+	[ ${#lost[@]} = 0 ] || die "$name: did not get into .config: ${lost[*]}"
 }
 
 configure() {
@@ -175,7 +175,7 @@ configure >"$log" 2>&1 || {
 [ ! -s "$obj/lacks" ] || say "$name: this Linux has no $(xargs <"$obj/lacks")"
 mapfile -t wanted < <(targets)
 
-# One line each half minute
+# Prints a line every 30 seconds
 progress() {
 	while sleep 30 >/dev/null 2>&1; do
 		say "$name: $(grep -cE '^  (CC|AS|AR|LD)' "$log") files built"

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # overlay.sh list [stock] - list the files of this repository that go into Linux
-# overlay.sh lay-out BASE STAGE [stock] - copy them to STAGE, and what they patch from BASE
-# overlay.sh apply TREE - put them into a Linux tree, all or none of them
+# overlay.sh lay-out BASE STAGE [stock] - copy them to STAGE, and the files that they patch from BASE
+# overlay.sh apply TREE - add them to a Linux tree, all or none of them
 #
-# Whole files stand at their kernel paths; FILE.patch and FILE.NN-name.patch
-# change FILE, in this order. tools/testing/hmm stays here: it is about this
-# repository. "stock" is for a Linux to be tested as it is: the tests only, and what
-# an older Linux lacks for them to compile, which is in fixes/compat/VERSION here.
-# Otherwise base/VERSION here, if there is one, comes first: what an older Linux lacks
-# for our files and patches, which are made for 7.3.
+# Whole files are at their kernel paths; FILE.patch and FILE.NN-name.patch change FILE,
+# in this order. tools/testing/hmm is only for this repository, and not copied. "stock"
+# is for testing an unmodified Linux: only the tests, and what an older Linux needs to
+# compile them, which is in fixes/compat/VERSION here. Otherwise base/VERSION here, if
+# it exists, is applied first: what an older Linux needs for our files and patches,
+# which are made for 7.3.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -38,7 +38,7 @@ target() { # PATCH
 	echo "$file"
 }
 
-# Without what is for a directory that BASE does not have
+# Without the files of directories that BASE does not have
 of_base() {
 	local path dir
 
@@ -56,11 +56,11 @@ lay_out() { # ROOT PATHS
 	while read -r path; do
 		file=$(target "$path")
 		if [ ! -e "$stage/$file" ]; then
-			[ -f "$base/$file" ] || die "$path: there is no $file to be patched in $base"
+			[ -f "$base/$file" ] || die "$path: $base has no $file to patch"
 			(cd "$base" && cp --parents -t "$stage" "$file")
 		fi
-		# Without fuzz patch takes a hunk with little context at its end for
-		# one that belongs to the end of the file
+		# Without fuzz, patch assumes that a hunk with little context at its end
+		# belongs to the end of the file
 		if ! why=$(patch -s -N -F1 --no-backup-if-mismatch -r - "$stage/$file" "$root/$path" 2>&1); then
 			die "$path does not apply to $base: $(head -1 <<<"$why")"
 		fi
@@ -84,7 +84,7 @@ lay_out_all() { # [stock]
 	fi
 }
 
-# Is the tree one that can be changed?
+# Can the tree be changed?
 inspect() {
 	local version changes
 
@@ -92,12 +92,12 @@ inspect() {
 	version=$(linux_version "$base")
 	[ "$version" = 7.3 ] || [ -d "$here/base/$version" ] ||
 		die "$base: Linux $version, but this is for 7.3.x and 7.2.x"
-	[ ! -e "$base/lib/test_hmm/core.c" ] || die "$base: has these files already"
+	[ ! -e "$base/lib/test_hmm/core.c" ] || die "$base: already has these files"
 	if [ -e "$base/.git" ]; then
 		changes=$(git -C "$base" status --porcelain) || die "$base: git cannot read it; see above"
 		[ -z "$changes" ] || die "$base: has uncommitted changes; commit or stash them first"
 	elif [ -n "$(find "$base" -name '*.rej' -print -quit)" ]; then
-		die "$base: has *.rej files, left from a patch that did not apply"
+		die "$base: has *.rej files of a patch that did not apply"
 	fi
 }
 
@@ -138,7 +138,7 @@ apply() {
 	local nr
 
 	inspect
-	mkdir "$work" || die "$work: cannot be made; another run is active, or was interrupted: then remove it"
+	mkdir "$work" || die "$work: cannot be made; if no other run is active, remove it"
 	trap finish EXIT
 	mkdir "$stage" "$work/old"
 	lay_out_all

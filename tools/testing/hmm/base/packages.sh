@@ -85,7 +85,7 @@ install() { # TARGET
 	}
 }
 
-# The newest one that has been downloaded
+# The newest package that has been downloaded
 newest() {
 	[ ! -d "$apt" ] || find "$apt" -maxdepth 1 -name "${package}_*$what" ! -name '*.asc' |
 		sort -V | tail -1
@@ -111,7 +111,7 @@ private_apt() {
 
 served() { apt-cache "${apt_options[@]}" pkgnames "$package"; }
 
-# Uses SUITE from now on; false if the mirror does not have it
+# Switches to SUITE; false if the mirror does not have it
 read_suite() { # SUITE
 	echo "$type [signed-by=$keyring] $url $1 main" >"$apt/sources.list"
 	: >"$log"
@@ -182,5 +182,5 @@ fetch-source)
 	read -ra suites <<<"${DEBIAN_SUITES:-sid}"
 	type=deb-src what=".orig.tar.*" get=(source --download-only)
 	fetch ;;
-*) die "$1: there are install, fetch, fetch-source and list" ;;
+*) die "$1: not one of install, fetch, fetch-source, list" ;;
 esac

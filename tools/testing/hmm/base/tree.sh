@@ -1,44 +1,44 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# tree.sh [base|tree|stock|fixed]... - make source trees, or bring them up to date
+# tree.sh [base|tree|stock|fixed]... - make or update source trees
 #
-#   base   Linux as it comes: LINUX_TREE=dir, LINUX_TARBALL=file, or Debian's.
-#          Without BASE=version, and if Debian has no 7.3, the newest that it has
-#          and that our files apply to.
+#   base   unmodified Linux: LINUX_TREE=dir, LINUX_TARBALL=file, or Debian's.
+#          Without BASE=version, and if Debian has no 7.3, the newest version that
+#          Debian has and our files apply to.
 #   tree   base with the files and patches of this repository
-#   stock  base with the tests only, to see what they say about it; with FIXED=1,
-#          with fixes/VERSION as well, in build/VERSION-fixed
+#   stock  base with only the tests, to run them on it; with FIXED=1, also with
+#          fixes/VERSION, in build/VERSION-fixed
 #   fixed  base with fixes/VERSION
 #
-# The trees share what they have in common through hard links, and a file that
-# stays the same keeps its date: an edit costs as much compiling as it must.
+# The trees share identical files through hard links, and a file that does not change
+# keeps its date, so that an edit recompiles no more than it must.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
 package=linux-source-$base_version
 advice="give LINUX_TARBALL=file of Linux 7.3 or 7.2, or DEBIAN_SUITES=suite that has it"
 
-# Has what is in base.tmp the looks of a clean Linux $base_version?
+# Is base.tmp a clean Linux $base_version?
 inspect() { # WHERE-FROM
 	local version
 
 	[ -f "$build/base.tmp/mm/hmm.c" ] || die "$1: not a Linux source tree"
 	version=$(linux_version "$build/base.tmp")
 	[ "$version" = "$base_version" ] ||
-		die "$1: Linux $version, not $base_version; BASE=$version takes it for what it is"
+		die "$1: Linux $version, not $base_version; give BASE=$version to use it"
 	if [ -e "$build/base.tmp/.config" ] || [ -d "$build/base.tmp/include/config" ]; then
-		die "$1: was built in; run 'make mrproper' there first"
+		die "$1: contains a build; run 'make mrproper' there first"
 	fi
 }
 
-# A command of which base is made, and what to say if it fails
+# Runs a command that makes base, and reports its error
 making() { # WHAT-IT-IS COMMAND...
 	local what=$1 why
 
 	shift
 	why=$("$@" 2>&1 >/dev/null) ||
-		die "$what: $(head -1 <<<"$why"): is it whole, and has $build room for 2 GB?"
+		die "$what: $(head -1 <<<"$why"): is it complete, and has $build 2 GB of free space?"
 }
 
 unpack() { # TARBALL
@@ -50,13 +50,13 @@ source_of() { # PACKAGE-FILE
 	dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/$package.tar.xz" >"$build/base.tar.xz"
 }
 
-# What versions of Linux Debian has, the newest first
+# The versions of Linux that Debian has, newest first
 versions() {
 	"$here/base/packages.sh" list linux-source- |
 		sed -nE 's/^linux-source-([0-9]+\.[0-9]+)$/\1/p' | sort -Vru
 }
 
-# Takes another Linux for this and all that follows
+# Switches to another version of Linux, also for later runs
 fall_back() {
 	local version served why=$advice
 
@@ -68,7 +68,7 @@ fall_back() {
 	for version in ${served//,/}; do
 		if why=$(BASE=$version "$0" tree 2>&1 | tail -1); then
 			echo "$version" >"$top/build/fallback"
-			say "Debian has no Linux $base_version: this is $version, the newest that the files here apply to"
+			say "Debian has no Linux $base_version: using $version, the newest that our files apply to"
 			exec "$0" "${wanted[@]}"
 		fi
 		rm -rf "$top/build/$version"
@@ -93,7 +93,7 @@ remove_halves() { rm -rf "$build/base.tmp" "$build/base.tar.xz" "$build"/*.stage
 share_base() {
 	[ -z "${HMM_BUILD:-}" ] || die "FIXED=1 and HMM_BUILD= exclude each other"
 	env -u FIXED "$0" base
-	# It may have settled for another Linux
+	# It may have chosen another version
 	. "$here/env.sh"
 	mkdir -p "$build"
 	ln -sfn "../$base_version/base" "$build/base"
@@ -115,7 +115,7 @@ make_base() {
 	fi
 	if [ -d "$build/base" ]; then
 		if [ "$from" != debian ] && [ "$from" != "$(cat "$build/base.from" 2>/dev/null)" ]; then
-			die "$build/base is of another origin; 'make clean' removes it"
+			die "$build/base is from another source; 'make clean' removes it"
 		fi
 		return
 	fi
@@ -136,7 +136,7 @@ make_base() {
 	remove_halves
 }
 
-# Takes over from $stage what is new, and from base what is no longer ours
+# Copies changed files from $stage, and restores from base those that are no longer ours
 install_stage() { # DIR
 	local dir=$1 path
 
@@ -149,7 +149,7 @@ install_stage() { # DIR
 	done >"$stage.log"
 	rsync -rp --checksum --out-format=%n "$stage/" "$dir/" | grep -v '/$' >>"$stage.log" || true
 	mv "$stage.list" "$dir.list"
-	say "${dir##*/}: $(wc -l <"$stage.log") files brought up to date"
+	say "${dir##*/}: $(wc -l <"$stage.log") files updated"
 }
 
 lay_out() { # tree|stock|fixed
@@ -172,7 +172,7 @@ make_overlaid() { # tree|stock|fixed
 	if [ ! -d "$dir" ]; then
 		say "$1: linking to base"
 		rm -rf "$dir.tmp" "$dir.list"
-		cp -al "$build/base/." "$dir.tmp" || die "$dir: cannot be made; is there room?"
+		cp -al "$build/base/." "$dir.tmp" || die "$dir: cannot be made; is the disk full?"
 		mv "$dir.tmp" "$dir"
 	fi
 	install_stage "$dir"
@@ -187,6 +187,6 @@ for what; do
 	case $what in
 	base) make_base ;;
 	tree | stock | fixed) make_base; make_overlaid "$what" ;;
-	*) die "$what: there are base, tree, stock and fixed" ;;
+	*) die "$what: not one of base, tree, stock, fixed" ;;
 	esac
 done

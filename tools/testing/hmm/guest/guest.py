@@ -1,28 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""guest.py - boot a kernel, run something in it, and say how it went
+"""guest.py - boot a kernel, run something in it, and report the result
 
   guest.py [OPTION]... run KERNEL COMMAND...      a command
   guest.py kselftest KERNEL TESTS [PROGRAM [OPTION...]]
                                                   selftests: hmm, hmm-tests, rdma
   guest.py each KERNEL                            tests one by one, see below
-  guest.py list [TESTS]                           those there are, for "each"
+  guest.py list [TESTS]                           list tests, for "each"
   guest.py kunit [MACHINE]...                     mm/tests/hmm_kunit.c
   guest.py bits32 MACHINE...                      KUnit and selftests, on 32 bit
 
-KERNEL is a line of config/kernels and is brought up to date first; MACHINE is um,
-which is the default and runs natively, x86_64, i386, arm or arm-lpae. All else is
-QEMU, emulating. A panic, oops, warning or lock report in the console's log is a
-failure whatever a test says. What counts tests ends with "N passed, N failed, N
+KERNEL is a line of config/kernels, and is built first. MACHINE is um (the default,
+which runs natively), x86_64, i386, arm or arm-lpae. Everything else runs in QEMU,
+emulated. A panic, oops, warning or lock report in the console log is a failure,
+whatever the tests report. Actions that count tests end with "N passed, N failed, N
 skipped".
 
 "each" reads lines of "PROGRAM TEST [MODULE [sound]]", where MODULE is a test driver
-instead of KERNEL's, and prints a line for each, in that order: pass, FAIL or skip, as
-the test says; splat if the kernel complained; crash if the test or the guest did not
-end. It boots again when it must, or when a test marked as sound, which is to show
-that nothing is left of the test before, has not passed.
+to use instead of KERNEL's, and prints a line for each, in the same order: pass, FAIL
+or skip, as the test reports; splat if the kernel complained; crash if the test or the
+guest did not finish. It reboots when it must, or when a test marked as sound, which
+checks that the previous test left no damage, did not pass.
 
-virtme-ng is not used: Debian 12 has none, and what it would do are the 20 lines of boot().
+virtme-ng is not used: Debian 12 does not have it, and boot() replaces it in 20 lines.
 """
 import argparse
 import fcntl
@@ -47,11 +47,11 @@ HERE = Path(__file__).resolve().parent.parent
 TOP = HERE.parent.parent.parent
 BUILD = Path(subprocess.run(["bash", "-c", '. "$0" && echo "$build"', HERE / "env.sh"],
                             check=True, text=True, stdout=subprocess.PIPE).stdout.strip())
-# What the tests are built of
+# The source of the tests
 TREE = BUILD / os.environ.get("HMM_SOURCE", "tree")
 
-# A busy host makes the guest look stuck for longer than its watchdogs bear, and its
-# timer look dead while it boots
+# On a busy host, the guest may seem stuck for longer than its watchdogs tolerate, and
+# its timer may seem dead during boot
 PATIENCE = ("no_timer_check sysctl.kernel.watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=300 "
             "sysctl.kernel.hung_task_timeout_secs=600")
 COHERENT = 0x108000000, 0x118000000  # the coherent devices' memory, 256 MiB each
@@ -59,7 +59,7 @@ COHERENT = 0x108000000, 0x118000000  # the coherent devices' memory, 256 MiB eac
 
 @dataclass
 class Guest:
-    """How to boot it"""
+    """How to boot a guest"""
     memory: str = "2G"
     cpus: int = 2
     seconds: int = 600
@@ -80,8 +80,8 @@ class Tests:
     """A directory of selftests and what they need"""
     directory: str
     modules: list[list[str]]  # paths below the kernel's objects, parameters
-    programs: list[str] = field(default_factory=list)  # or all of the Makefile's
-    goal: list[str] = field(default_factory=list)  # or what make does without
+    programs: list[str] = field(default_factory=list)  # default: all of the Makefile's
+    goal: list[str] = field(default_factory=list)  # default: make's
 
 
 DRIVER = ["lib/test_hmm/test_hmm.ko",
@@ -89,7 +89,7 @@ DRIVER = ["lib/test_hmm/test_hmm.ko",
 TESTS = {
     "hmm": Tests("hmm", [DRIVER]),
     "hmm-tests": Tests("mm", [DRIVER], ["hmm-tests"], ["{out}/hmm-tests"]),
-    # What is built into the kernel has no module
+    # Built-in code has no module
     "rdma": Tests("rdma", [[f"{name}.ko"] for name in (
         "drivers/net/dummy", "drivers/block/brd", "drivers/block/loop", "net/ipv4/udp_tunnel",
         "net/ipv6/ip6_udp_tunnel", "drivers/infiniband/core/ib_core",
@@ -107,7 +107,7 @@ def say(text: str) -> None:
 
 
 def locked(name: str) -> TextIO:
-    """Nobody else is in the part of that name while this is open."""
+    """Takes the lock of this name, which is held while the file is open."""
     BUILD.mkdir(parents=True, exist_ok=True)
     lock = (BUILD / f"{name}.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -129,7 +129,7 @@ def make(log: Path, *args: str) -> None:
 
 
 def build_tests(directory: str, out: Path, arch: str = "", cross: str = "", *more: str) -> None:
-    """With the headers of the kernel that is tested, not those of this machine"""
+    """Uses the headers of the tested kernel, not those of this machine."""
     headers = BUILD / f"headers{arch and '-' + arch}"
     log = out.parent / f"{out.name}.log"
     log.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def makefile_programs(directory: str) -> list[str]:
 
 
 def build_collection(tests: Tests) -> Path:
-    """Where its programs are"""
+    """Returns the directory of its programs."""
     script("base/tree.sh", TREE.name)
     out = BUILD / "selftests" / tests.directory
     with locked("selftests"):
@@ -166,9 +166,9 @@ def complaints(log: Path) -> list[str]:
 
 
 def watched(argv: list[str], seconds: int, hear: Callable[[str], None], **options: Any) -> int:
-    """Runs a kernel whose output goes to hear(), and for no longer than that."""
+    """Runs a kernel for at most that time, and passes its output to hear()."""
     late = threading.Event()
-    # A port is closed to the guest when QEMU's input ends: this one never does
+    # QEMU closes a port to the guest when its input ends: never close this one
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True, errors="replace", **options)
 
@@ -193,10 +193,10 @@ def watched(argv: list[str], seconds: int, hear: Callable[[str], None], **option
 
 def boot(kernel: str, guest: Guest, job: dict[str, Any], log: Path,
          hear: Callable[[str], None] = say) -> int:
-    """Boots an x86-64 kernel to do a job; see init.py. The exit status of the job"""
+    """Boots an x86-64 kernel to do a job, see init.py; returns the job's exit status."""
     image = BUILD / kernel / "vmlinux"
     if not image.exists():
-        raise Failed(f"{image}: not there")
+        raise Failed(f"{image}: does not exist")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
     job = {"modules": [], "programs": [], "command": [], "seconds": None, "dir": os.getcwd(),
@@ -241,9 +241,9 @@ def report(ktap: Ktap) -> int:
 
 
 def modules_of(kernel: str, tests: Tests, parameters: str) -> list[list[str]]:
-    """Modules to load; more parameters are for the test driver."""
+    """Modules to load; the additional parameters are for the test driver."""
     if parameters and tests.modules != [DRIVER]:
-        raise Failed(f"{tests.directory}: {parameters}: is for tests that use the test driver")
+        raise Failed(f"{tests.directory}: {parameters}: the tests do not use the test driver")
     return [[str(BUILD / kernel / path), *own, *parameters.split()] for path, *own in tests.modules
             if (BUILD / kernel / path).exists() or len(tests.modules) == 1]
 
@@ -255,7 +255,7 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
     programs = [words] if words else [[p] for p in tests.programs or makefile_programs(tests.directory)]
     for program, *_ in programs:
         if not (where / program).exists():
-            raise Failed(f"{program}: there are {' '.join(makefile_programs(tests.directory))}")
+            raise Failed(f"{program}: not one of {' '.join(makefile_programs(tests.directory))}")
     seconds = options.seconds or timeout_of(tests.directory)
     guest = guest_of(options, selftest_guest())
     guest.seconds = seconds * len(programs) + 120
@@ -309,7 +309,7 @@ def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
         job = {"list": lines, "module": str(BUILD / kernel / module), "parameters": parameters,
                "driver": Path(module).stem, "programs": str(BUILD / "selftests/hmm")}
         verdicts: list[str] = []
-        begun, why = "", "nothing was said"
+        begun, why = "", "there was no output"
 
         def hear(line: str) -> None:
             nonlocal begun
@@ -329,18 +329,18 @@ def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
             why = str(reason)
         with log.open("a") as out:
             out.write(this.read_text(errors="replace"))
-        # A test that was begun and did not end is what the boot ended with
+        # A test that was started and did not finish ended this boot
         if begun:
             verdicts.append(f"crash {begun}")
             say(verdicts[-1])
         if not verdicts:
-            raise Failed(f"{kernel}: no test was begun: {why}; see {log}")
+            raise Failed(f"{kernel}: no test was started: {why}; see {log}")
         lines = lines[len(verdicts):]
 
 
 @dataclass
 class Machine:
-    """What KUnit, and on 32 bit the selftests, are run on"""
+    """A machine that runs KUnit and, if it is 32-bit, the selftests"""
     arch: str
     cross: str = ""
     image: str = ""
@@ -354,8 +354,8 @@ class Machine:
         return [".kunitconfig", *(["bits32.config"] if self.programs else []), f"{self.arch}.config"]
 
 
-# Devices of ARM's virt need cache maintenance, and hmm_dma refuses those. QEMU's own
-# choice of an i386 is without NX, of which DEBUG_VM warns wherever PAE is on.
+# Devices of ARM's virt machine need cache maintenance, and hmm_dma refuses them. QEMU's
+# default i386 has no NX, which DEBUG_VM warns about if PAE is enabled.
 ARM = "qemu-system-arm -M virt -cpu cortex-a15 -append console=ttyAMA0"
 MACHINES = {
     "um": Machine("um", image="linux"),
@@ -377,7 +377,7 @@ def have(command: str, package: str) -> None:
 
 
 def boot_machine(name: str, args: str, seconds: int, log: Path, *more: str) -> Ktap:
-    """Boots a kernel that speaks TAP on its console."""
+    """Boots a kernel that prints TAP on its console."""
     machine = MACHINES[name]
     image = str(BUILD / f"kunit-{name}" / machine.image)
     args = f"panic=-1 oops=panic {args}"
@@ -407,7 +407,7 @@ def boot_machine(name: str, args: str, seconds: int, log: Path, *more: str) -> K
         say("\n".join(bad[:5]))
         ktap.fail(f"{name}: the kernel complains; see {log}")
     if not ktap.said:
-        ktap.fail(f"{name}: no test said anything; see {log}")
+        ktap.fail(f"{name}: no test reported a result; see {log}")
     return ktap
 
 
@@ -417,7 +417,7 @@ def kunit(name: str) -> Ktap:
 
 
 def build_and_run_kunit(name: str) -> Ktap:
-    """Configured and built by the kernel's own kunit.py"""
+    """Configures and builds with the kernel's own kunit.py."""
     machine = MACHINES[name]
     cross = machine.cross if machine.arch == "arm" else ""
     have(f"{cross}gcc", f"gcc-{cross.rstrip('-')}" if cross else "gcc")
@@ -445,13 +445,13 @@ def build_and_run_kunit(name: str) -> Ktap:
 
 
 def initramfs(machine: Machine) -> Path:
-    """The selftests and their first process, static"""
+    """Statically linked selftests and their first process"""
     for command, package in ("cpio", "cpio"), (f"{machine.cross}gcc",
                                                f"gcc-{machine.cross.rstrip('-')} {machine.package}"):
         have(command, package)
     out = BUILD / "bits32" / machine.arch
     root = out / "root"
-    # The kernel's harness casts pointers to what is wider on 32 bit
+    # The kernel's harness casts pointers to wider integers on 32 bit
     build_tests("hmm", root, machine.arch, machine.cross, "LDFLAGS=-static",
                 "USERCFLAGS=-Wno-pointer-to-int-cast")
     subprocess.run([f"{machine.cross}gcc", "-O2", "-Wall", "-static", "-o", root / "init",
@@ -465,9 +465,9 @@ def initramfs(machine: Machine) -> Path:
 
 
 def bits32(name: str) -> Ktap:
-    """On ARM without LPAE a page table is without pmd_pfn() and its kin; with LPAE it can lie
-    in high memory (HIGHPTE), which no other architecture has any more, and a PTE left mapped
-    be seen by more than RCU. i386 has PAE. Tests that need memory of a device skip.
+    """ARM without LPAE has no pmd_pfn() and similar functions. With LPAE, page tables can be
+    in high memory (HIGHPTE, which no other architecture has any more), so that not only RCU
+    notices a PTE left mapped. i386 has PAE. Tests that need device memory are skipped.
     """
     machine, seconds = MACHINES[name], 600
     say(f"{name}: selftests")
@@ -477,7 +477,7 @@ def bits32(name: str) -> Ktap:
                         " ".join(f"/{p}" for p in programs), seconds * len(programs) + 120,
                         BUILD / "bits32" / f"{name}.log", "-initrd", str(image))
     if ktap.ended < len(programs):
-        ktap.fail(f"{name}: the guest did not get to its end")
+        ktap.fail(f"{name}: the guest did not run all programs")
     return ktap
 
 
@@ -498,15 +498,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("action", choices=["run", "kselftest", "each", "list", "kunit", "bits32"])
     parser.add_argument("-m", "--memory")
     parser.add_argument("-c", "--cpus", type=int)
-    parser.add_argument("-t", "--seconds", type=int, help="for a command, or for each program")
-    parser.add_argument("-a", "--args", help="for the kernel", default="")
-    parser.add_argument("-q", "--qemu", help="options of QEMU", default="")
+    parser.add_argument("-t", "--seconds", type=int, help="time limit of a command, or of each program")
+    parser.add_argument("-a", "--args", help="kernel parameters", default="")
+    parser.add_argument("-q", "--qemu", help="QEMU options", default="")
     parser.add_argument("-d", "--devices", choices=["memory", "all"], default="",
                         help="load the test driver, in a guest with the memory that it needs, "
                         "or with all devices")
-    parser.add_argument("-l", "--log", type=Path, help="of the console")
-    parser.add_argument("-p", "--parameters", help="for the test driver", default="")
-    parser.add_argument("-i", "--insmod", metavar="DRIVER", help="instead of the kernel's")
+    parser.add_argument("-l", "--log", type=Path, help="log of the console")
+    parser.add_argument("-p", "--parameters", help="parameters of the test driver", default="")
+    parser.add_argument("-i", "--insmod", metavar="DRIVER", help="use this test driver")
     parser.add_argument("words", nargs=argparse.REMAINDER)
     return parser.parse_args()
 
@@ -526,19 +526,19 @@ def main() -> int:
     if action in ("kunit", "bits32"):
         for name in words:
             if name not in MACHINES or (action == "bits32" and not MACHINES[name].programs):
-                raise Failed(f"{name}: there are {' '.join(MACHINES)}")
+                raise Failed(f"{name}: not one of {' '.join(MACHINES)}")
         return on_machines(words or ["um"], *([kunit, bits32] if action == "bits32" else [kunit]))
     if action == "list":
         if words and words[0] not in TESTS:
-            raise Failed(f"there are {' '.join(TESTS)}")
+            raise Failed(f"list: needs one of {' '.join(TESTS)}")
         list_tests(TESTS[words[0] if words else "hmm"])
         return 0
     if not words:
-        raise Failed(f"{action}: which kernel? See {HERE / 'config/kernels'}")
+        raise Failed(f"{action}: needs a kernel; see {HERE / 'config/kernels'}")
     kernel = words.pop(0)
     if action == "kselftest":
         if not words or words[0] not in TESTS:
-            raise Failed(f"there are {' '.join(TESTS)}")
+            raise Failed(f"kselftest: needs one of {' '.join(TESTS)}")
         return kselftest(kernel, words[0], words[1:], options)
     if action == "each":
         guest = guest_of(options, selftest_guest(seconds=3000))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""init.py JOB - first process of the guest that guest.py boots
+"""init.py JOB - first process of a guest that guest.py boots
 
 The guest uses the host's root file system read-only, and tmpfs for everything that is
 written. JOB is JSON: what to run, in which directory, and what has to be visible below
@@ -93,7 +93,7 @@ def run_programs(job: dict[str, Any]) -> int:
 
 
 class Each:
-    """Tests one by one, with whatever test driver each wants; see guest.py each."""
+    """Runs tests one by one, each with its test driver; see guest.py each."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -102,19 +102,19 @@ class Each:
         os.lseek(self.log, 0, os.SEEK_END)
 
     def complaints(self) -> int:
-        """How many the kernel has had since it was last asked."""
+        """How many the kernel has logged since the last call."""
         count = 0
         while True:
             try:
                 record = os.read(self.log, 8192).decode(errors="replace")
             except BlockingIOError:
                 return count
-            except BrokenPipeError:  # what was not read in time
+            except BrokenPipeError:  # records were overwritten before they were read
                 continue
             count += bool(SPLAT.search(record))
 
     def use_driver(self, module: str) -> bool:
-        """If a page of its memory is still in use, it cannot be unloaded, and a reboot is needed."""
+        """A driver cannot be unloaded while a page of its memory is in use: that takes a reboot."""
         if module == self.loaded:
             return True
         if self.loaded and limited(["rmmod", self.job["driver"]], 20) != 0:
@@ -167,7 +167,7 @@ def look_for_leaks() -> None:
             LEAKS.write_text("scan")
             for line in LEAKS.read_text().splitlines():
                 Path("/dev/kmsg").write_text(line)
-        except OSError:  # it was switched off
+        except OSError:  # kmemleak=off
             pass
 
 
@@ -186,7 +186,7 @@ def main(job: dict[str, Any]) -> None:
 if __name__ == "__main__":
     os.environ.update(PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                       HOME="/tmp", TERM="dumb", LC_ALL="C")
-    # Arguments before it are words of the command line that the kernel did not know
+    # The kernel puts parameters that it does not know before it
     job_file = sys.argv[-1]
     description = json.loads(Path(job_file).read_text())
     set_up(description)

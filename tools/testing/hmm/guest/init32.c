@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * First process of a 32-bit guest: "init SECONDS PROGRAM..." runs each kselftest
- * for no longer than that, says how it ended, and ends with a reset, which QEMU
- * exits at; not every machine can be switched off.
+ * for at most that time, prints its exit status, and finally resets the machine,
+ * which makes QEMU exit; not every machine can be switched off.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@ failed test.
 """
 import re
 
-# None of this may appear in the log of a guest
+# None of these may appear in the log of a guest
 SPLAT = re.compile(
     r"Kernel panic -|BUG: |WARNING: |Oops|general protection|INFO: (task|rcu|trying|possible)|"
     r"rcu: .*(stall|kthread)|(circular|recursive) lock|inconsistent lock|suspicious RCU|"
@@ -55,7 +55,7 @@ class Ktap:
             self._program(found[1], int(found[2]))
 
     def end(self) -> None:
-        """No more lines: is what was planned there?"""
+        """No more lines: did all planned tests report?"""
         self._close(-1)
 
     def _close(self, indent: int) -> None:
