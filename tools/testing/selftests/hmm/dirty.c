@@ -2,7 +2,7 @@
 /*
  * What a device writes through a writable answer is not lost, although the device does
  * not mark pages dirty: for memory that has been read in, freed lazily, migrated or
- * written back, and not been written to by the CPU since. Row S30 and promise 12.
+ * written back, and not been written to by the CPU since.
  */
 #define _GNU_SOURCE
 #include <sys/mount.h>
@@ -16,7 +16,7 @@
 /* What the device writes to each page, unlike fill() */
 #define WRITTEN(i)	(0xd1f7000000000000ULL + (i))
 
-/* Memory of a test: where, how much, or why there is none */
+/* Memory of a test: its address and size, or why there is none */
 struct memory {
 	char *p;
 	unsigned long nr;
@@ -203,7 +203,7 @@ FIXTURE_TEARDOWN(dirty)
 	hmm_close();
 }
 
-/* The device writes wherever it may; the number of pages that lose that */
+/* The device writes wherever it may; returns the number of pages that lose the data */
 static unsigned long lost(struct call *c, struct memory m, uint64_t ask,
 			  unsigned long *writable)
 {

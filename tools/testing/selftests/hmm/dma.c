@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * S18, S28, promise 4: hmm_dma_map_*() for devices that reach memory in different
- * ways, with entries of a page and larger.  At the addresses that it gets, the device
- * must read what the CPU has written.
+ * hmm_dma_map_*() for devices that reach memory in different ways, with entries of a
+ * page and larger.  At the addresses that it gets, the device must read what the CPU has
+ * written.
  */
 #define _GNU_SOURCE
 #include <glob.h>
@@ -36,7 +36,7 @@ static const char *lacking(uint32_t device)
 		"needs CONFIG_ARCH_HAS_DMA_OPS";
 }
 
-/* A call for @pages at @p, in entries of @per pages; why not, or NULL */
+/* A call for @pages at @p, in entries of @per pages; returns why not, or NULL */
 static const char *dma_about(struct dma *d, uint32_t device, char *p,
 			     unsigned long pages, unsigned long per)
 {
@@ -60,7 +60,7 @@ static const char *dma_about(struct dma *d, uint32_t device, char *p,
 	return NULL;
 }
 
-/* Entries of @order pages, 9 standing for a huge page; why not, or NULL */
+/* Entries of @order, where 9 means a huge page; returns why not, or NULL */
 static const char *dma_open(struct dma *d, uint32_t device, unsigned int order)
 {
 	const char *why = hmm_open();
@@ -248,7 +248,7 @@ TEST_F(dma, no_memory_for_the_lists)
 	EXPECT_EQ(0, dma(&d->cmd));
 }
 
-/* Makes each allocation fail in turn; how many did, or 0 if something went wrong */
+/* Makes each allocation fail in turn; returns how many did, or 0 after an error */
 static unsigned int fail_each(struct dma *d)
 {
 	unsigned int nth;
@@ -282,7 +282,7 @@ TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
 	EXPECT_EQ(d->cmd.nr, read_right(d));
 }
 
-/* Memory of a PCI device, and how another device can reach it */
+/* Memory of a PCI device, and how another device can access it */
 FIXTURE(p2p)
 {
 	struct dma d;
@@ -353,7 +353,7 @@ FIXTURE_TEARDOWN(p2p)
 	hmm_close();
 }
 
-/* All of it is mapped in that way, or nothing if there is none */
+/* All of it is mapped in that way, or nothing if there is no such way */
 #define EXPECT_P2P(d)							\
 	do {								\
 		uint64_t bits = hmm.dma_mapped | hmm.p2pdma | hmm.p2pdma_bus; \
@@ -377,7 +377,7 @@ FIXTURE_TEARDOWN(p2p)
 			EXPECT_EQ(0, (d)->cmd.maps);			\
 	} while (0)
 
-/* S18, promise 10: Mapped in the right way, as the sticky bits say */
+/* S18, promise 10: Mapped in the way that the sticky bits tell */
 TEST_F(p2p, one_by_one)
 {
 	struct dma *d = &self->d;
@@ -473,7 +473,7 @@ TEST_F(iommu, what_is_refused_is_not_mapped)
 	EXPECT_EQ(0, d->cmd.twice);
 	EXPECT_EQ(0, d->cmd.sticky);
 	EXPECT_EQ(0, d->cmd.left);
-	/* A failed link is not undone */
+	/* The failed link is counted, but there is nothing to undo */
 	if (!variant->at_once)
 		EXPECT_EQ(d->cmd.maps, d->cmd.unmaps + !!variant->fail_at);
 }
@@ -525,7 +525,7 @@ FIXTURE_TEARDOWN(leaf)
 	hmm_close();
 }
 
-/* The device reads that much of the memory from a page on, and nothing else */
+/* The device can read that much of the memory from a page on, and nothing else */
 static bool reads_only(const uint64_t *data, const struct dma *d, unsigned long from,
 		       unsigned long nr)
 {
@@ -552,7 +552,7 @@ static bool reads_all_but(const uint64_t *data, const struct dma *d,
 }
 
 /*
- * S18: Huge pages take a link each at most, one sync, large leaves of the IOMMU, and
+ * S18: Huge pages take at most one link each, one sync, large leaves of the IOMMU, and
  * one flush when they are unmapped.
  */
 TEST_F(leaf, one_link_for_a_huge_page)
@@ -573,7 +573,7 @@ TEST_F(leaf, one_link_for_a_huge_page)
 	EXPECT_EQ(1, d->cmd.unmaps);
 }
 
-/* The same amid a huge page, if the address is told */
+/* The same from the middle of a huge page, if the address is passed */
 TEST_F(leaf, region_that_begins_amid_a_huge_page)
 {
 	struct dma *d = &self->d;
@@ -592,7 +592,7 @@ TEST_F(leaf, region_that_begins_amid_a_huge_page)
 	EXPECT_EQ(0, ((uintptr_t)q ^ d->addrs[0]) & (HUGE - 1));
 	EXPECT_EQ(0, d->cmd.wrong);
 
-	/* If it is not, leaves are of one page, and each is unmapped by itself */
+	/* If it is not, each leaf is a page, and is unmapped separately */
 	d->cmd.flags = 0;
 	MAP_AT_ONCE(d);
 	EXPECT_EQ(d->cmd.nr, read_right(d));
@@ -604,8 +604,8 @@ TEST_F(leaf, region_that_begins_amid_a_huge_page)
 }
 
 /*
- * S28: A page in a large leaf takes all of it along. Entries say so, the others stay
- * mapped, and all can be mapped again.
+ * S28: Unmapping a page of a large leaf unmaps all of it. Entries tell so, the others
+ * stay mapped, and all can be mapped again.
  */
 TEST_F(leaf, unmap_part)
 {
@@ -628,7 +628,7 @@ TEST_F(leaf, unmap_part)
 	if (iova && d->cmd.part_unmaps)
 		EXPECT_EQ(1, d->cmd.part_unmaps);
 
-	/* Over the border of two, and of all */
+	/* Across the boundary of two, and of all */
 	d->cmd.part = HUGE_NR - 1;
 	d->cmd.part_nr = HUGE_NR + 1;
 	MAP_AT_ONCE(d);
@@ -643,7 +643,7 @@ TEST_F(leaf, unmap_part)
 	EXPECT_EQ(0, d->cmd.wrong);
 }
 
-/* A hole in a huge page: what is left of it has no large leaf */
+/* A hole in a huge page: the rest of it has no large leaf */
 TEST_F(leaf, unmap_part_beside_a_hole)
 {
 	struct dma *d = &self->d;
@@ -662,7 +662,7 @@ TEST_F(leaf, unmap_part_beside_a_hole)
 	EXPECT_EQ(0, d->cmd.left);
 }
 
-/* What is not answered with HMM_PFN_WRITE is read-only to the device, if it asks so */
+/* Without HMM_PFN_WRITE in the answer, memory is mapped read-only on request */
 TEST_F(leaf, access)
 {
 	struct dma *d = &self->d;
@@ -687,7 +687,7 @@ TEST_F(leaf, access)
 	EXPECT_EQ(1, d->cmd.part_syncs);
 }
 
-/* Memory of the device's own is left to the driver: valid, and not mapped */
+/* The device's own memory is left to the driver: valid, and not mapped */
 TEST_F(leaf, own_memory)
 {
 	struct dma *d = &self->d;
@@ -711,7 +711,7 @@ TEST_F(leaf, own_memory)
 	EXPECT_EQ(0, d->cmd.wrong);
 }
 
-/* Absent pages are left out, at once and one by one */
+/* Absent pages are left out, whether mapped all at once or one by one */
 TEST_F(dma, entries_that_are_not_valid)
 {
 	struct dma *d = &self->d;

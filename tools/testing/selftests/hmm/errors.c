@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promises 6 and 7, and events during a call: errors and the entries after them,
- * dropped locks, timeouts, concurrent migration, devices that fail or disappear.  And
- * invalid arguments, none of which may do any harm.
+ * Errors and the entries after them, and events during a call: dropped locks, timeouts,
+ * concurrent migration, devices that fail or disappear.  And invalid arguments, none of
+ * which may do any harm.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -170,7 +170,7 @@ TEST_F(hmm, timeout_ends_retries)
 	self->c->raw.timeout_ms = 500;
 	set_odd_inputs(self->c, ASK_READ);
 	ASSERT_FAILED(EBUSY, self->c, call_run(self->c));
-	/* Ticks of an emulated machine come late, and then several at once */
+	/* The ticks of an emulated machine may be late, and then come several at once */
 	EXPECT_LE(400000000, self->c->raw.ns);
 	EXPECT_GE(10000000000, self->c->raw.ns);
 }
@@ -182,7 +182,7 @@ static void check_never_comes(struct __test_metadata *_metadata, struct call *c,
 	ASSERT_FAILED(EBUSY, c, call_ask(c, ASK_READ));
 	EXPECT_GE(2 * MAX_TRIES, faults_served(PRIVATE_A));
 	EXPECT_EQ(2, inputs_left(c));
-	/* To ask for the count has ended the act */
+	/* Reading the count has ended the act */
 	ASSERT_EQ(0, act(PRIVATE_A, what, 0, 0));
 	c->raw.flags = HMM_RANGE_UNLOCKED;
 	c->raw.timeout_ms = 200;
@@ -190,7 +190,7 @@ static void check_never_comes(struct __test_metadata *_metadata, struct call *c,
 	EXPECT_GE(10000000000, c->raw.ns);
 }
 
-/* A page that disappears as soon as it is mapped: neither call waits for ever */
+/* A page that disappears as soon as it is mapped: neither call waits forever */
 TEST_F(hmm, timeout_of_a_page_that_never_comes)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -417,7 +417,7 @@ TEST_F(hmm, device_removed_while_answered)
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
 }
 
-/* Two threads on one processor, and what happens once the first is preempted */
+/* Two threads on one processor: what happens when the first is preempted */
 struct preempted {
 	struct call *c;
 	int ret;

@@ -160,7 +160,7 @@ static uint64_t asked(const struct call *c, unsigned long i)
 	       ASK_WRITE;
 }
 
-/* Promises 1, 3, 10: one of the four answers, and what was asked for */
+/* Promises 1, 3, 10: one of the four answers, which satisfies the request */
 static bool check_form(struct call *c, unsigned long i)
 {
 	uint64_t e = c->e[i], kind = answer_kind(e);
@@ -255,12 +255,12 @@ bool call_check(struct call *c)
 			 c->raw.overrun);
 		return false;
 	}
-	/* Promise 6: from the page that failed on, what came in */
+	/* Promise 6: inputs from the page that failed */
 	while (c->raw.ret && end && c->e[end - 1] == c->in[end - 1])
 		end--;
 	if (c->raw.ret && !end)
 		return true;
-	/* After -EBUSY answers may be out of date, and are not to be used */
+	/* After -EBUSY, answers may be out of date and must not be used */
 	if (!(c->raw.flags & (HMM_RANGE_OPENER | HMM_RANGE_COMPARE)) &&
 	    c->raw.ret != -EBUSY)
 		pm = pagemap_read(c->raw.start, c->nr);
@@ -402,7 +402,7 @@ bool write_file(const char *path, const char *what)
 	return done;
 }
 
-/* The header that mkswap would write */
+/* The same header as mkswap */
 bool swap_on(void)
 {
 	struct {

@@ -123,7 +123,7 @@ uint64_t pagemap(const void *addr);
 /* The caller frees it; NULL if it cannot be read */
 uint64_t *pagemap_read(uint64_t start, unsigned long nr);
 unsigned long pages_with(const void *addr, unsigned long nr, uint64_t any);
-/* A number in a file of /proc or /sys; -1 if there is none */
+/* Reads a number from a file in /proc or /sys; -1 if there is none */
 long number_of(const char *path, const char *key);
 bool write_file(const char *path, const char *what);
 /* Swaps to a RAM disk, if there is one */
@@ -136,7 +136,7 @@ bool swap_on(void);
 bool fail_allocation(unsigned int nth);
 bool allocation_failed(void);
 
-/* Migrates to or from a device; the number of pages that moved, or -errno */
+/* Migrates to or from a device; returns the number of pages that moved, or -errno */
 long to_device(int dev, const void *addr, unsigned long nr, bool compound);
 long to_system(int owner, const void *addr, unsigned long nr, bool compound);
 int act(int dev, uint32_t what, uint32_t nth, uint32_t arg);
@@ -144,9 +144,9 @@ int act(int dev, uint32_t what, uint32_t nth, uint32_t arg);
 unsigned int faults_served(int dev);
 
 /*
- * Has another thread stop in mmap() with mmap_lock held for writing, until it is
+ * Makes another thread stop in mmap() with mmap_lock held for writing, until it is
  * released, or for 20 s.  Locks all memory, because a page fault would wait for that
- * lock.  False if that fails.
+ * lock.  Returns false if that fails.
  */
 bool hold_mmap_lock(pthread_t *thread);
 void release_mmap_lock(pthread_t thread);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Locks: hmm_range_fault_unlocked_timeout() takes the lock of each VMA, and mmap_lock
- * only where it has to. So it does not wait for those who map other memory of the
- * process, nor they for it.
+ * hmm_range_fault_unlocked_timeout() takes the lock of each VMA, and mmap_lock only if
+ * it has to. So it does not wait for threads that map other memory of the process, nor
+ * they for it.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -17,7 +17,7 @@ FIXTURE_HMM();
 #define NEED_VMA_LOCKS()						\
 	NEED(hmm.features & HMM_RANGE_HAS_VMA_LOCK, "needs VMAs with locks")
 
-/* Calls with @ask; how often that took mmap_lock, or -1 if something is wrong */
+/* Calls with @ask; returns how often that took mmap_lock, or -1 after an error */
 static int mmap_locks(struct call *c, uint64_t ask)
 {
 	c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT;
@@ -75,13 +75,13 @@ TEST_F(hmm, hugetlb_takes_its_lock)
 	p = map_file(NR * PAGE, MFD_HUGETLB);
 	NEED(p, "needs huge pages");
 	c = call_new(p, NR);
-	/* One may be needed for what all VMAs of a process have in common */
+	/* One call may need it for data that all VMAs of a process share */
 	EXPECT_GE(1, mmap_locks(c, ASK_WRITE));
 	EXPECT_EQ(NR, call_count(c, 0, NR, WRITABLE));
 	EXPECT_EQ(0, mmap_locks(c, ASK_WRITE));
 }
 
-/* One for each VMA; and each is answered as what it is */
+/* One lock for each VMA, and the right answer for each */
 TEST_F(hmm, many_vmas_take_their_locks)
 {
 	struct call *c;
@@ -101,7 +101,7 @@ TEST_F(hmm, many_vmas_take_their_locks)
 	EXPECT_EQ(NR / 4, call_count(c, 0, NR, ERROR));
 }
 
-/* That there is no VMA is known with mmap_lock only */
+/* Only mmap_lock can tell that there is no VMA */
 TEST_F(hmm, holes_take_mmap_lock)
 {
 	struct call *c;
@@ -118,7 +118,7 @@ TEST_F(hmm, holes_take_mmap_lock)
 	EXPECT_EQ(9, call_count(c, 0, NR, ERROR));
 }
 
-/* Their driver is called with mmap_lock: once for each page table is enough */
+/* Their driver is called with mmap_lock: taking it once per page table is enough */
 TEST_F(hmm, pages_of_another_device_take_mmap_lock)
 {
 	struct call *c;
@@ -138,7 +138,7 @@ TEST_F(hmm, pages_of_another_device_take_mmap_lock)
 	EXPECT_EQ(NR, call_count(c, 0, NR, READABLE) + call_count(c, 0, NR, WRITABLE));
 }
 
-/* Somebody maps memory, and is stopped with mmap_lock held for writing */
+/* Another thread maps memory, and is stopped with mmap_lock held for writing */
 TEST_F(hmm, does_not_wait_for_mmap_lock)
 {
 	int begin[2], status = -1, tries;
@@ -163,7 +163,7 @@ TEST_F(hmm, does_not_wait_for_mmap_lock)
 	}
 	ASSERT_TRUE(hold_mmap_lock(&thread));
 	ASSERT_EQ(1, write(begin[1], &go, 1));
-	/* The driver lets go by itself after 20 s */
+	/* The driver releases the lock by itself after 20 s */
 	for (tries = 0; tries < 500 && !ended; tries++) {
 		usleep(10000);
 		ended = waitpid(pid, &status, WNOHANG) == pid;
@@ -211,9 +211,9 @@ static void *map_always(void *arg)
 }
 
 /*
- * With the same flags as map_anon() gives, the new page becomes part of the VMA that is
- * being faulted, and is split off again, which takes its lock. That does not take as
- * long as the call.
+ * With the flags of map_anon(), the new page becomes part of the VMA that is being
+ * faulted, and is split off again, which takes its lock. That does not take as long as
+ * the call.
  */
 TEST_F_TIMEOUT(hmm, mapping_beside_it_goes_on, 120)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Details of migrate_vma_setup(), _pages() and _finalize(): when and for what the TLB
- * is flushed, what happens to pages that cannot be migrated, and whether any data is
- * lost.
+ * Details of migrate_vma_setup(), _pages() and _finalize(): when the TLB is flushed and
+ * for which addresses, what happens to pages that cannot be migrated, and whether any
+ * data is lost.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -37,7 +37,7 @@ static int move(int dev, int owner, uint32_t to, uint64_t select, const void *ad
 	return ioctl(hmm_fd[dev], HMM_RANGE_MIGRATE, &cmd) ? -errno : 0;
 }
 
-/* The number of pages that are in a device */
+/* The number of pages that are in device memory */
 static unsigned long with_device(const void *p, unsigned long nr)
 {
 	return nr - pages_with(p, nr, PM_PRESENT);
@@ -378,7 +378,7 @@ TEST_F(hmm, huge_destination_of_a_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* S38: Destinations neither as large as the source nor single: nothing moves */
+/* S38: Destinations that have neither the order of the source nor order 0: nothing moves */
 TEST_F(hmm, destination_of_another_order)
 {
 	uint8_t want[HUGE_NR];
@@ -423,7 +423,7 @@ TEST_F(hmm, destination_of_a_huge_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* Moves the pages of a huge page that @want single destinations, and no others */
+/* Moves only those pages of a huge page that @want single destinations */
 static void move_single_pages(struct __test_metadata *_metadata, char *p,
 			      uint8_t *want)
 {
@@ -464,7 +464,7 @@ static char *map_coherent_huge(void)
 	return to_device(COHERENT_A, p, HUGE_NR, true) == HUGE_NR ? p : NULL;
 }
 
-/* A coherent huge page is split as well, and the device gets all pages back */
+/* A coherent huge page is split, too, and the device gets all pages back */
 TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 {
 	uint32_t fail = 1, lacks = 0;
@@ -482,7 +482,7 @@ TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_ADD, &lacks));
 }
 
-/* Device memory cannot be split later on, by a shrinker */
+/* A shrinker cannot split device memory later */
 TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 {
 	const char *deferred = "/sys/kernel/mm/transparent_hugepage/"
@@ -501,7 +501,7 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 	EXPECT_TRUE(filled(p, HUGE / 2));
 }
 
-/* S38: The first page stays, the others go nevertheless */
+/* S38: The first page stays, the others are migrated anyway */
 TEST_F(hmm, no_destination_for_the_first_page)
 {
 	uint8_t want[HUGE_NR];
@@ -518,7 +518,7 @@ TEST_F(hmm, no_destination_for_the_first_page)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
-/* S38: Also where a child has the huge page, too; each keeps its bytes */
+/* S38: The same if a child shares the huge page; each keeps its bytes */
 TEST_F(hmm, single_destinations_of_a_forked_huge_page)
 {
 	uint8_t want[HUGE_NR];
@@ -560,7 +560,7 @@ static const char *mthp_file(const char *name)
 	return path;
 }
 
-/* One folio, wherever it is, as far as its pages' numbers show */
+/* Is it one folio, as far as page numbers show? */
 static bool is_mthp(const char *p)
 {
 	uint64_t first = pagemap(p) & PM_PFN;
@@ -584,7 +584,7 @@ static bool all_mthp(const char *p, unsigned long nr)
 	return true;
 }
 
-/* Memory of that many folios of MTHP_NR pages, filled; NULL if there are none */
+/* That many folios of MTHP_NR pages, filled; NULL if there are none */
 static char *map_mthp(unsigned long nr)
 {
 	char *p = map_anon(HUGE, true);
@@ -596,7 +596,7 @@ static char *map_mthp(unsigned long nr)
 	write_file(mthp_file("enabled"), "never");
 	thp_on_request();
 	all = all_mthp(p, nr * MTHP_NR);
-	/* What is not filled is not to become huge later */
+	/* Memory that is not filled must not become huge later */
 	madvise(p, HUGE, MADV_NOHUGEPAGE);
 	return all ? p : NULL;
 }
@@ -609,7 +609,7 @@ static long mthp_splits(void)
 #define NEED_MTHP(p, nr)						\
 	NEED(p = map_mthp(nr), "needs large folios of %lu pages", MTHP_NR)
 
-/* S39: A table full of them moves without one being split, and with one flush */
+/* S39: A table full of them is migrated without a split, and with one flush */
 TEST_F(hmm, mthp_moves_whole)
 {
 	struct flush flush;
@@ -635,7 +635,7 @@ TEST_F(hmm, mthp_moves_whole)
 	EXPECT_EQ(splits, mthp_splits());
 }
 
-/* S39: The CPU touches some page in the middle, and all of its folio comes home as one */
+/* S39: If the CPU touches a page in the middle, its folio is migrated back as one */
 TEST_F(hmm, mthp_comes_home_whole)
 {
 	char *p, *touched;
@@ -655,7 +655,7 @@ TEST_F(hmm, mthp_comes_home_whole)
 	EXPECT_TRUE(all_mthp(p, 4 * MTHP_NR));
 }
 
-/* S39: Or else page by page */
+/* S39: Or page by page */
 TEST_F(hmm, mthp_comes_home_in_pages)
 {
 	uint64_t src[HUGE_NR];
@@ -674,7 +674,7 @@ TEST_F(hmm, mthp_comes_home_in_pages)
 	EXPECT_EQ(0, with_device(p, MTHP_NR));
 }
 
-/* S39: Who gives single pages has the folio split for them; those without stay */
+/* S39: A folio is split for single destinations; pages without one stay */
 TEST_F(hmm, mthp_single_destinations)
 {
 	uint64_t src[2 * MTHP_NR];
@@ -693,7 +693,7 @@ TEST_F(hmm, mthp_single_destinations)
 	EXPECT_TRUE(filled(p, 2 * MTHP));
 }
 
-/* S39: Who did not ask gets single pages, as does who asks for a part */
+/* S39: Single pages are collected without the flag, and from a part of a folio */
 TEST_F(hmm, mthp_is_split_as_before)
 {
 	uint64_t src[HUGE_NR];
@@ -715,7 +715,7 @@ TEST_F(hmm, mthp_is_split_as_before)
 	EXPECT_TRUE(filled(p, 3 * MTHP));
 }
 
-/* S39: Part of it is gone, or shared: not all can be said of it in one entry */
+/* S39: Part of it is gone, or shared: one entry cannot describe it all */
 TEST_F(hmm, mthp_that_is_not_alike)
 {
 	uint64_t src[3 * MTHP_NR];
@@ -730,7 +730,7 @@ TEST_F(hmm, mthp_that_is_not_alike)
 		pause();
 		_exit(0);
 	}
-	/* Its own copy of one page, and the others of both */
+	/* A private copy of one page; the others are shared */
 	fill(p + MTHP + 2 * PAGE, PAGE);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
@@ -745,7 +745,7 @@ TEST_F(hmm, mthp_that_is_not_alike)
 	EXPECT_TRUE(filled(p + 6 * PAGE, 3 * MTHP - 6 * PAGE));
 }
 
-/* S39: A page of it is pinned: nothing of it moves, and nothing is lost */
+/* S39: If one page is pinned, the whole folio stays, and nothing is lost */
 TEST_F(hmm, mthp_with_a_pinned_page)
 {
 	uint64_t src[3 * MTHP_NR];
@@ -770,7 +770,7 @@ TEST_F(hmm, mthp_with_a_pinned_page)
 	EXPECT_TRUE(filled(p, 3 * MTHP));
 }
 
-/* S39: A child has it, too, before and after: each keeps its bytes */
+/* S39: A child shares it, before and after: each keeps its bytes */
 TEST_F(hmm, mthp_forked)
 {
 	uint64_t src[2 * MTHP_NR];
@@ -796,7 +796,7 @@ TEST_F(hmm, mthp_forked)
 	EXPECT_TRUE(filled(p + MTHP, MTHP));
 }
 
-/* S39: The device goes, and what it has of them comes home */
+/* S39: The device is removed, and its folios are migrated back */
 TEST_F(hmm, mthp_device_removed)
 {
 	uint64_t src[2 * MTHP_NR];
@@ -814,7 +814,7 @@ TEST_F(hmm, mthp_device_removed)
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
 }
 
-/* Others' processors */
+/* Other processors */
 
 static bool on_cpu(int cpu)
 {
@@ -833,7 +833,7 @@ struct writer {
 	bool lost;
 };
 
-/* Counts up in every page, and says whether each count was as it was left */
+/* Increments a count in every page, and checks that none has changed in between */
 static void *write_all(void *arg)
 {
 	struct writer *w = arg;
@@ -847,8 +847,8 @@ static void *write_all(void *arg)
 }
 
 /*
- * S39: A thread on another processor writes all the time, and misses no flush: what it
- * writes is there when the page has moved, and moved again.
+ * S39: A thread on another processor writes all the time, and misses no flush: its data
+ * is there after the page has moved, and moved again.
  */
 TEST_F(hmm, no_write_is_lost)
 {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * J5, S1, S4, promises 1-9: thousands of random steps against a plain model.
+ * Thousands of random steps against a plain model.
  *
  * Some steps change a region of memory; the others call hmm_range_fault() on a
  * part of it with random requests.  For each page the model knows what is mapped
  * there, what it reads as, what states it may be in and whether it may be
  * writable.  Answers, bytes read by the device, page faults and, from
- * /proc/self/pagemap, the state of each page have to agree; what they tell is
- * known from then on, so a page may not be in another state for no reason.
+ * /proc/self/pagemap, the state of each page must agree; what they show is
+ * known from then on, so a page may not change its state without a reason.
  *
- * Every step is drawn from the seed and its number alone.  So a run that fails is
- * cut down by running parts of it again, in children, until no step more can be
+ * Every step depends only on the seed and its number.  So a run that fails is
+ * reduced by running parts of it again, in children, until no further step can be
  * left out.
  *
- * HMM_MODEL_STEPS and HMM_MODEL_SEED say how many steps, and which; without them
- * it is 10000 of a new seed.
+ * HMM_MODEL_STEPS and HMM_MODEL_SEED set the number of steps and the seed; the
+ * default is 10000 steps with a new seed.
  */
 #define _GNU_SOURCE
 #include <linux/userfaultfd.h>
@@ -32,14 +32,14 @@
 /* Two huge pages and some pages on both sides of them */
 #define EDGE			16UL
 #define REGION_NR		(2 * HUGE_NR + 2 * EDGE)
-/* Where nobody else is given memory */
+/* An address range that nobody else uses */
 #define REGION_AT		(1UL << (sizeof(long) == 8 ? 45 : 30))
-/* What one fault of a file maps around it */
+/* The pages around a file fault that it maps, too */
 #define WINDOW			16UL
 
 enum kind { UNMAPPED, ANON, SHARED, PRIVATE };
 
-/* States of a page; a set of them while it is not known which */
+/* States of a page; a set if the state is not known exactly */
 enum {
 	ABSENT	= 1 << 0,
 	PRESENT	= 1 << 1,
@@ -51,16 +51,16 @@ enum {
 enum writable { NO, MAYBE, YES };
 
 /**
- * struct page - what is known of a page
+ * struct page - what is known about a page
  * @kind: what is mapped
  * @prot: PROT_*
- * @coupled: was huge once, so that it may share its fate with its huge page
+ * @coupled: was huge once, so that it may change together with its huge page
  * @copied: of a private file: no longer the file's
- * @unsure: if it has been copied; it reads as the file did then
+ * @unsure: it may have been copied; it reads like the file did then
  * @guard: in a guard region
- * @wp: write-protected by userfaultfd, as pagemap tells
+ * @wp: write-protected by userfaultfd, as pagemap shows
  * @state: the states it may be in
- * @writable: whether its entry is
+ * @writable: whether its entry is writable
  * @value: its first bytes, unless they are the file's
  */
 struct page {
@@ -76,7 +76,7 @@ struct page {
 	uint64_t value;
 };
 
-/* A step; what its numbers mean is up to what it does */
+/* A step; the meaning of its numbers depends on what it does */
 struct step {
 	unsigned int what;
 	unsigned long first, nr;
@@ -149,7 +149,7 @@ static unsigned long block(unsigned long i)
 	return ((uintptr_t)at(i)) / HUGE;
 }
 
-/* So near that one fault of a file may map both */
+/* So close that one file fault may map both */
 static bool near(unsigned long i, unsigned long j)
 {
 	return i < j + WINDOW && j < i + WINDOW;
@@ -198,7 +198,7 @@ static bool can_write(const struct page *p)
 	return can_read(p) && (p->prot & PROT_WRITE) && !p->wp;
 }
 
-/* Page @i was brought in: what may have come along with it */
+/* Page @i was faulted in: what else may be present now */
 static void neighbours_may_come(unsigned long i)
 {
 	unsigned long j;
@@ -228,7 +228,7 @@ static void comes_in(unsigned long i)
 	p->state = PRESENT;
 }
 
-/* Nothing is left of it */
+/* All of it is gone */
 static void goes(unsigned long i)
 {
 	struct page *p = &pages[i];
@@ -240,7 +240,7 @@ static void goes(unsigned long i)
 	p->writable = NO;
 }
 
-/* What pagemap says has to be among what may be, and is so from now on */
+/* pagemap must show one of the possible states, which is known from now on */
 static void observe(void)
 {
 	static const char * const names[] = { "absent", "present", "of device 0",
@@ -271,8 +271,8 @@ static void observe(void)
 }
 
 /*
- * Huge pages around the step's pages may be split.  That gives back what is
- * exclusive to a device in there, and makes of pages full of zeroes the zero page.
+ * Huge pages around the step's pages may be split.  That ends the exclusive access
+ * of a device to them, and replaces pages full of zeroes by the zero page.
  */
 static void may_split(const struct step *s)
 {
@@ -366,7 +366,7 @@ static void do_unmap(struct step *s)
 	}
 }
 
-/* The next pages of the step's, from @i on, that are mapped; 0 if there are none */
+/* The step's next mapped pages, from @i on; 0 if there are none */
 static unsigned long mapped_run(const struct step *s, unsigned long *i)
 {
 	unsigned long end = s->first + s->nr, n;
@@ -444,7 +444,7 @@ static void do_guard_remove(struct step *s)
 	do_guard(s, false);
 }
 
-/* The child has what its parent had when they parted, and keeps it */
+/* The child has what its parent had at fork(), and keeps it */
 static void __noreturn other_life(int go)
 {
 	unsigned long i;
@@ -469,7 +469,7 @@ static void other_ends(void)
 	close(other_go);
 	waitpid(other, &status, 0);
 	other = 0;
-	/* What the child touched came home for both */
+	/* Pages that the child touched were migrated back for both */
 	for (i = 0; i < REGION_NR; i++)
 		if (pages[i].state & (DEV_A | DEV_B)) {
 			pages[i].state |= PRESENT;
@@ -507,7 +507,7 @@ static void do_fork(struct step *s)
 		if (p->kind == SHARED)
 			continue;
 		p->writable = NO;
-		/* An exclusive page is given back */
+		/* Exclusive access to the page ends */
 		if (p->state == OTHER && !p->guard) {
 			p->state |= PRESENT;
 			p->writable = MAYBE;
@@ -537,7 +537,7 @@ static void do_move(struct step *s, int dev, uint32_t to, uint64_t select)
 		if (!(src[i] & MPFN_MIGRATE))
 			continue;
 		for (j = s->first + i; j < s->first + i + nr && j < REGION_NR; j++) {
-			/* What was a hole, or the zero page, is writable */
+			/* A former hole, or zero page, is writable */
 			if (pages[j].prot & PROT_WRITE)
 				pages[j].writable = MAYBE;
 			pages[j].coupled |= nr > 1;
@@ -559,7 +559,7 @@ static void do_to_system(struct step *s)
 	do_move(s, draw(s) % 2, HMM_RANGE_TO_SYSTEM, SELECT_PRIVATE);
 }
 
-/* May bring in, and make writable, all of the huge pages that it meets */
+/* May fault in, and make writable, the huge pages that it finds */
 static void do_collapse(struct step *s)
 {
 	unsigned long i;
@@ -604,7 +604,7 @@ static void do_page_out(struct step *s)
 	for (i = 0; i < REGION_NR; i++) {
 		struct page *p = &pages[i];
 
-		/* A huge page goes as a whole */
+		/* A huge page is removed as a whole */
 		if ((i < s->first || i >= s->first + s->nr) && !p->coupled)
 			continue;
 		if (p->state & PRESENT)
@@ -614,7 +614,7 @@ static void do_page_out(struct step *s)
 	}
 }
 
-/* All of the range is of the kind, so that it can be registered */
+/* The whole range is of this kind, so that it can be registered */
 static bool all_anon(const struct step *s)
 {
 	unsigned long i;
@@ -681,7 +681,7 @@ static void do_exclusive(struct step *s)
 
 /* Calls */
 
-/* 0 if page @i can be had for @ask, or why not */
+/* 0 if a request @ask for page @i can succeed, or why not */
 static int refusal(const struct page *p, uint64_t ask)
 {
 	if (!(ask & ASK_READ))
@@ -698,7 +698,7 @@ static bool is_own(const struct page *p, const struct call *c)
 	return p->state & dev_state(c->raw.owner);
 }
 
-/* Whether it may take a fault to meet the request */
+/* Whether the request may take a fault */
 static bool may_need_fault(const struct page *p, const struct call *c, uint64_t ask)
 {
 	if (!(ask & ASK_READ))
@@ -739,7 +739,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 		fail("page %lu was made writable for nobody (promise 2)", i);
 }
 
-/* The state of an asked page after the call */
+/* The state of a requested page after the call */
 static void settle_asked(struct page *p, struct call *c, unsigned long k, uint64_t ask)
 {
 	if (pfn_dev(answer_pfn(c->e[k])) == NOBODY)
@@ -758,7 +758,7 @@ static void settle_writable(struct page *p, uint64_t e)
 		p->writable = answer_kind(e) == WRITABLE ? YES : NO;
 }
 
-/* What the call's faults may have done, to be seen by the next observe() */
+/* What the call's faults may have done; the next observe() will see it */
 static void settle_call(struct call *c, struct step *s, const uint64_t *ask)
 {
 	static bool need[1200];
@@ -818,7 +818,7 @@ static void check_call(struct call *c, struct step *s, const uint64_t *ask)
 
 	for (k = 0; k < s->nr && !expected; k++) {
 		expected = refusal(&pages[s->first + k], ask[k]);
-		/* No reason comes before the other */
+		/* Either reason may be reported */
 		if (pages[s->first + k].guard && c->raw.ret == -EPERM &&
 		    ask[k] == ASK_WRITE && !(pages[s->first + k].prot & PROT_WRITE))
 			expected = -EPERM;
@@ -826,11 +826,11 @@ static void check_call(struct call *c, struct step *s, const uint64_t *ask)
 	}
 	if (!call_check(c))
 		fail("%s", c->why);
-	/* A fault may invalidate what was answered, which ends a locked call */
+	/* A fault may invalidate answers, which ends a locked call */
 	if (c->raw.ret != expected &&
 	    !(c->raw.ret == -EBUSY && needy && !(c->raw.flags & HMM_RANGE_UNLOCKED)))
 		fail("call returned %d, not %d", c->raw.ret, expected);
-	/* Home from the device, or from swap, and then copied */
+	/* Migrated back from the device, or swapped in, and then copied */
 	if (c->raw.faults > 2 * needy)
 		fail("%llu faults for %lu pages in need",
 		     (unsigned long long)c->raw.faults, needy);
@@ -919,7 +919,7 @@ static const struct {
 	{ do_exclusive, 2 },
 };
 
-/* Many small ranges, some large, some that begin and end with huge pages */
+/* Many small ranges, some large ones, some that begin and end at huge pages */
 static void draw_range(struct step *s)
 {
 	unsigned long most = draw(s) % 8 < 5 ? 8 : draw(s) % 8 < 6 ? 64 : REGION_NR;
@@ -972,7 +972,7 @@ static void begin(void)
 	do_map(&(struct step){ .first = 0, .nr = REGION_NR, .r = mix(seed) });
 }
 
-/* In a child: the steps of the list, or 0, 1, ... if there is none */
+/* In a child: runs the steps of the list, or 0, 1, ... if there is none */
 static void __noreturn run_list(const unsigned long *list, unsigned long nr)
 {
 	unsigned long n;
@@ -1009,7 +1009,7 @@ static bool run(const unsigned long *list, unsigned long nr)
 	return !status;
 }
 
-/* Leaves out what the failure does not need, larger parts first */
+/* Removes steps that the failure does not need, large parts first */
 static unsigned long cut_down(unsigned long *list, unsigned long nr, time_t end)
 {
 	unsigned long *less = calloc(nr, sizeof(*less));
@@ -1037,7 +1037,7 @@ static unsigned long cut_down(unsigned long *list, unsigned long nr, time_t end)
 	return nr;
 }
 
-/* A failure seldom needs what was long before it */
+/* A failure rarely needs steps long before it */
 static void explain(struct __test_metadata *_metadata, unsigned long failed)
 {
 	unsigned long *list = calloc(failed + 1, sizeof(*list));
@@ -1069,7 +1069,7 @@ static void swap_and_quiet(void)
 		"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs";
 
 	swap_on();
-	/* Only the steps are to change anything */
+	/* Only the steps may change anything */
 	write_file(khugepaged, "100000000");
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Owners of device memory, everywhere they matter: C6, C7, C9.
+ * Owners of device memory, everywhere they matter.
  *
  * Two owners have memory in the process, others do not.  hmm_range_fault() and
  * migrate_vma_setup() are called on behalf of each, for device private and device
@@ -124,7 +124,7 @@ static int dev_add(int dev, __u32 lacks)
 	return ioctl(fds[dev], HMM_RANGE_ADD, &lacks) ? -errno : info_get();
 }
 
-/* The device whose memory the pfn is; a removed device has none */
+/* The device that the pfn belongs to; a removed device has none */
 static int dev_of(__u64 pfn)
 {
 	int dev;
@@ -181,8 +181,8 @@ static unsigned long count(const __u64 *entries, unsigned long n, __u64 flag)
 }
 
 /*
- * How many pages are answered by just these flags, and if by a pfn, by one of
- * that device's, after that of the page before in the same huge page.
+ * How many pages are answered with exactly these flags and, if there is a pfn, with
+ * one of that device, which follows that of the previous page in the same huge page.
  */
 static unsigned long answered(const __u64 *e, unsigned long n, __u64 flags, int dev,
 			      unsigned int order)
@@ -258,8 +258,8 @@ FIXTURE_TEARDOWN(owners)
 }
 
 /*
- * C8, C9, S7: private memory is answered to its owner alone, to all others as if
- * it were swapped out, huge or not.  Coherent memory is the CPU's, too.
+ * C8, C9, S7: private memory is answered only to its owner, and to all others as if
+ * it were swapped out, huge or not.  Coherent memory is accessible to the CPU, too.
  */
 TEST_F(owners, answered_to_its_owner)
 {
@@ -345,7 +345,7 @@ TEST_F(owners, selected_by_owner_and_kind)
 	EXPECT_TRUE(intact(self->p, 3 * HUGE));
 }
 
-/* Pages of a range that alternate between owners */
+/* A range whose pages alternate between owners */
 TEST_F(owners, selected_page_by_page)
 {
 	__u64 coherent = kind(variant->a) == COHERENT ? VALID | WRITE : 0;
@@ -468,7 +468,7 @@ FIXTURE_TEARDOWN(holes)
 
 /*
  * Promise 13: a hole is collected whatever is selected, and may be filled. There
- * are drivers that select their own private pages alone and populate the holes.
+ * are drivers that select only their own private pages and populate the holes.
  */
 TEST_F(holes, collected_whatever_is_selected)
 {
@@ -526,7 +526,7 @@ static void *discard(void *p)
 }
 
 /*
- * S23: a folio is split amid the walk, which drops the lock, and the page table
+ * S23: a folio is split during the walk, which drops the lock, and the page table
  * goes away meanwhile.  Each page is still collected once.
  */
 TEST_F(holes, table_gone_after_split)
@@ -537,7 +537,7 @@ TEST_F(holes, table_gone_after_split)
 	void *why;
 
 	fill(self->p, HUGE);
-	/* a large folio, mapped by PTEs but for its first page */
+	/* a large folio, mapped by PTEs except for its first page */
 	ASSERT_EQ(0, madvise(self->p, PAGE, MADV_DONTNEED));
 	ASSERT_EQ(0, ioctl(fds[0], HMM_RANGE_HOLD, &hold));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, discard, self->p));
@@ -596,8 +596,8 @@ FIXTURE_TEARDOWN(zone)
 }
 
 /*
- * C6: device memory without an owner, or without its methods, is refused, and
- * that is no reason for a warning.  Last, as stock oopses without methods.
+ * C6: device memory without an owner, or without its methods, is refused without a
+ * warning.  Last, as stock oopses without methods.
  */
 TEST_F(zone, refused_without_owner)
 {

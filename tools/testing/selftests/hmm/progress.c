@@ -2,7 +2,7 @@
 /*
  * Progress: if the page faults of a call itself call the notifier, because they copy a
  * page or migrate one from a device, the call faults all requested pages before it
- * gives up, which it does once. Row S31 and promise 11.
+ * gives up, which it does once.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -65,7 +65,7 @@ static char *merged_pages(unsigned long nr)
 	return tries < 1000 ? p : NULL;
 }
 
-/* Of which each page asked for is brought home by itself */
+/* Each requested page of it is migrated back separately */
 static char *foreign_pages(unsigned long nr)
 {
 	char *p = map_anon(nr * PAGE, false);
@@ -101,7 +101,7 @@ static char *hugetlb_pages(unsigned long nr)
 	return p;
 }
 
-/* A zero page, a hole, a page that is there, one that is asked by nobody */
+/* A zero page, a hole, a present page, one that nobody requests */
 static char *mixed_pages(unsigned long nr)
 {
 	char *p = map_anon(nr * PAGE, false);
@@ -124,10 +124,10 @@ FIXTURE(progress)
 
 /**
  * struct progress - a variant
- * @made: makes so many pages; NULL if it cannot
- * @forked: a child lives on that shares them
- * @size: pages served by one fault, as a part of a huge page; 0 for 1
- * @faults: that one such takes at most; 0 for 1
+ * @made: makes that many pages; NULL if it cannot
+ * @forked: a child that shares them keeps running
+ * @size: pages handled by one fault, as a part of a huge page; 0 for 1
+ * @faults: the most faults that this takes; 0 for 1
  */
 FIXTURE_VARIANT(progress)
 {
@@ -182,7 +182,7 @@ FIXTURE_TEARDOWN(progress)
 	hmm_close();
 }
 
-/* The locked call until it is served: how often -EBUSY came, or -1 */
+/* Repeats the locked call until it succeeds: returns the number of -EBUSY, or -1 */
 static int busy_until_served(struct call *c, uint64_t ask, uint64_t *faults)
 {
 	int busy;
@@ -216,11 +216,11 @@ TEST_F(progress, locked_gives_up_once)
 TEST_F(progress, unlocked_walks_three_times)
 {
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT;
-	/* Enough for the page faults, not for others to be waited for */
+	/* Enough for the page faults, but not for waiting for others */
 	self->c->raw.timeout_ms = 20;
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 	EXPECT_EQ(NR, call_count(self->c, 0, NR, WRITABLE));
-	/* In each page table, a fault may find that a VMA's lock is not enough */
+	/* In each page table, a fault may find that the lock of a VMA is not enough */
 	if (hmm.features & HMM_RANGE_HAS_COUNTS)
 		EXPECT_GE(NR * (variant->faults ?: 1) + NR / HUGE_NR,
 			  self->c->raw.calls);
@@ -228,7 +228,7 @@ TEST_F(progress, unlocked_walks_three_times)
 		EXPECT_GE(3 * NR, self->c->raw.visits);
 }
 
-/* S31: Requests of single pages: what is not asked for stays as it is */
+/* S31: Requests of single pages: pages that are not requested do not change */
 TEST_F(progress, by_the_mask)
 {
 	bool huge = pagemap(self->p + PAGE) && variant->made == huge_zero_pages;
@@ -289,7 +289,7 @@ TEST_SIZE(512, 30)
 TEST_SIZE(8192, 60)
 TEST_SIZE(262144, 240)
 
-/* Zero pages asked for writing take no longer than the faults by themselves */
+/* Requests to write to zero pages take no longer than the faults alone */
 TEST_F(hmm, progress_time_of_copy_on_write)
 {
 	unsigned long nr = 8192, i;
@@ -332,8 +332,8 @@ static void *invalidate_always(void *arg)
 }
 
 /*
- * Somebody takes one page of the range away all the time. One page by itself can
- * be had: how to be sure of it is in Documentation/mm/hmm.rst.
+ * Somebody takes one page of the range away all the time. A request for that page alone
+ * can succeed: Documentation/mm/hmm.rst tells how to be sure of that.
  */
 TEST_F(hmm, progress_of_one_page_beside_an_invalidator)
 {
@@ -358,7 +358,7 @@ TEST_F(hmm, progress_of_one_page_beside_an_invalidator)
 	EXPECT_EQ(0, failed);
 }
 
-/* The locked call does not go on once others have called the notifier */
+/* The locked call ends once others have called the notifier */
 TEST_F(hmm, progress_others_end_the_locked_call)
 {
 	unsigned long nr = 512;
@@ -371,7 +371,7 @@ TEST_F(hmm, progress_others_end_the_locked_call)
 	EXPECT_EQ(0, self->c->raw.faults);
 }
 
-/* Killed while it serves what it will not answer */
+/* Killed while it faults pages that it will not answer */
 TEST_F_TIMEOUT(hmm, progress_can_be_killed, 60)
 {
 	unsigned long nr = 262144;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promises 4, 6, 8 and 10 with races: threads call hmm_range_fault() while others
- * change the mappings.  Answered pages are read under the rules of the notifier, and
- * compared with what the CPU reads at that moment.  If a page differs, it was read
- * after it had been unmapped.
+ * Races: threads call hmm_range_fault() while others change the mappings.  Answered
+ * pages are read under the rules of the notifier, and compared with what the CPU reads
+ * at that moment.  If a page differs, it was read after it had been unmapped.
  *
- * HMM_RACE_SECONDS says how long each race takes; it is 1 if not set.
+ * HMM_RACE_SECONDS sets how long each race takes; the default is 1.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -84,7 +83,7 @@ static void protect(unsigned int *state)
 	mprotect(p, nr * PAGE, PROT_READ | PROT_WRITE);
 }
 
-/* Page tables move with what they map; what was there before is unmapped */
+/* Page tables move with their pages; what was mapped there before is unmapped */
 static void shift(unsigned int *state)
 {
 	unsigned long nr;
@@ -325,13 +324,13 @@ static void race(struct __test_metadata *_metadata, void (*change)(unsigned int 
 	EXPECT_LT(0, compared);
 }
 
-/* J1, J2: J1, J2, promises 4, 8, 10 */
+/* J1, J2, promises 4, 8, 10 */
 TEST_F_TIMEOUT(race, locked, 600)
 {
 	race(_metadata, variant->change, 0);
 }
 
-/* J1, J2: J1, J2, promises 4, 6, 8, 10 */
+/* J1, J2, promises 4, 6, 8, 10 */
 TEST_F_TIMEOUT(race, unlocked, 600)
 {
 	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
@@ -405,7 +404,7 @@ static void call_until_gone(volatile unsigned long *calls, int verdict)
 	_exit(1);
 }
 
-/* Opens the device, has another process call on its memory, and exits meanwhile */
+/* Opens the device, lets another process make calls on its memory, and exits meanwhile */
 static void open_and_go(volatile unsigned long *calls, bool huge, int verdict)
 {
 	hmm_close();

@@ -150,7 +150,7 @@ TEST_F(hmm, hole_before_own_device_pages)
 }
 
 /*
- * Forks, and has the device write to a page that parent and child share.  The child
+ * Forks, and lets the device write to a page that parent and child share.  The child
  * must not see that.
  */
 static bool fork_write(struct call *c, volatile uint64_t *p, unsigned long at,
@@ -375,7 +375,7 @@ TEST_F(hmm, guard_region)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_NOTHING));
 	EXPECT_EQ(NONE, self->c->e[1]);
 	EXPECT_EQ(2, call_count(self->c, 0, 3, WRITABLE));
-	/* No fault could bring anything */
+	/* No fault can make it present */
 	faults = number_of("/sys/kernel/debug/hmm", "faults ");
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 	EXPECT_EQ(faults, number_of("/sys/kernel/debug/hmm", "faults "));
@@ -392,7 +392,7 @@ static void no_sigbus(int sig)
 {
 }
 
-/* J5: So does poison */
+/* J5: The same for poison */
 TEST_F(hmm, hwpoison)
 {
 	char *p = map_anon(HUGE, false);
@@ -429,8 +429,8 @@ TEST_F(hmm, secretmem)
 }
 
 /*
- * S12: The fault of page 1 unmaps page 0 and so makes the call start over; what had been
- * answered for page 0 is no request.
+ * S12: The fault of page 1 unmaps page 0 and so makes the call start over; the answer
+ * for page 0 must not become a request.
  */
 TEST_F(hmm, restart_does_not_read_answers)
 {
@@ -461,7 +461,7 @@ static void *protect_amid(void *p)
 
 /*
  * S12: While the lock is dropped at page 1, page 0 becomes read-only. It was answered
- * writable before, but nobody asked it to be.
+ * as writable before, but nobody requested that.
  */
 TEST_F(hmm, dropped_lock_does_not_read_answers)
 {
@@ -517,7 +517,7 @@ TEST_F(hmm, ill_ranges)
 	EXPECT_EQ(0, pages_with(p, 4, PM_PRESENT));
 }
 
-/* S13: So is one that is not inside the notifier's interval */
+/* S13: So is a range that is not inside the notifier's interval */
 TEST_F(hmm, outside_the_interval)
 {
 	char *p = map_anon(HUGE, false);
@@ -700,7 +700,7 @@ TEST_F(hmm, special_pud)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 }
 
-/* Does a child exit when killed, after it has written to @said that it makes the call? */
+/* Does a child exit if killed, after it has announced the call on @said? */
 static bool ends_when_killed(pid_t pid, int said)
 {
 	int tries;
@@ -755,7 +755,7 @@ TEST_F(hmm, killed_before_mmap_lock)
 	pid_t pid;
 	char c = 0;
 
-	/* That there is no VMA cannot be told with the lock of one */
+	/* The lock of a VMA cannot tell that there is none */
 	self->c = call_new(hole, 1);
 	ASSERT_EQ(0, munmap(hole, PAGE));
 	self->c->raw.flags = HMM_RANGE_OPENER;
@@ -816,8 +816,8 @@ static void *unmap_always(void *arg)
 }
 
 /*
- * S28: what the notifier clears amid the call stays cleared.  It clears from the
- * end while the call goes on from the beginning, so they meet in each call.
+ * S28: bits that the notifier clears during the call stay cleared.  It clears from
+ * the end while the call proceeds from the beginning, so they meet in each call.
  */
 static unsigned long sticky_bits_lost(struct call *c, char *p,
 				      unsigned long *cleared)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * J5, promises 1-5: the answer for each kind of page table entry at each level and each
- * request.  A row of the table is a variant of the tests: how to create such entries,
- * and what a snapshot, a read request and a write request for them give.
+ * The answer for each kind of page table entry at each level and each request.  A row
+ * of the table is a variant of the tests: how to create such entries, and the results of
+ * a snapshot, a read request and a write request for them.
  */
 #define _GNU_SOURCE
 #include <linux/userfaultfd.h>
@@ -665,7 +665,7 @@ static struct entries made_device_hole(void)
 	return made_mapping(HMM_RANGE_MAP_PAGES, NR * PAGE, false);
 }
 
-/* In a mixed mapping, even pages are plain and odd ones special */
+/* In a mixed mapping, even pages are normal and odd ones special */
 static struct entries made_mixed_plain(void)
 {
 	struct entries e = made_mapping(HMM_RANGE_MAP_MIXED, NR * PAGE, true);
@@ -1008,7 +1008,7 @@ TEST_F(table, snapshot)
 {
 	CHECK_GIVEN(self->c, call_ask(self->c, ASK_NOTHING), variant->snapshot);
 	EXPECT_EQ(0, self->c->raw.faults);
-	/* J12: no difference for a locked call, or one whose requests are read */
+	/* J12: no difference for a locked call, or if requests are read */
 	self->c->raw.flags ^= HMM_RANGE_UNLOCKED;
 	self->c->raw.pfn_flags_mask = ASK_WRITE;
 	memset(self->c->e, 0, self->c->nr * sizeof(*self->c->e));
@@ -1038,8 +1038,8 @@ TEST_F(table, write)
 }
 
 /*
- * Promise 2: the page in the middle is asked for, the others are not.  One fault
- * is all it may take.
+ * Promise 2: only the page in the middle is requested.  That may take no more than
+ * one fault.
  */
 TEST_F(table, one_asked)
 {

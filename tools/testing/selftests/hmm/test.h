@@ -62,7 +62,7 @@ static inline void thp_on_request(void)
 	write_file("/sys/kernel/mm/transparent_hugepage/defrag", "always");
 }
 
-/* The fixture of tests that need just the devices and a call */
+/* The fixture of tests that only need the devices and a call */
 #define FIXTURE_HMM()							\
 	FIXTURE(hmm)							\
 	{								\

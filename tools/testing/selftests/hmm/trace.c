@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the events of hmm, mmu_notifier and migrate tell, and what tools/mm/hmmtop makes of
- * it, against what the test driver counted or the test did.
+ * Compares the events of hmm, mmu_notifier and migrate, and the counts of tools/mm/hmmtop,
+ * with what the test driver counted or the test did.
  */
 #define _GNU_SOURCE
 #include <limits.h>
@@ -47,7 +47,7 @@ static bool events_begin(void)
 }
 
 /*
- * The number of events of that name that are of this process, or of no process, since
+ * The number of events of that name of this process, or of no process, since
  * events_begin(); the arguments of number @nth are copied to @line.
  */
 static unsigned long events_seen(const char *name, unsigned long nth, char *line)
@@ -71,7 +71,7 @@ static unsigned long events_seen(const char *name, unsigned long nth, char *line
 	return n;
 }
 
-/* A number among the arguments; -1 if there is none of that name */
+/* A number among the arguments; -1 if there is no such argument */
 static long arg(const char *line, const char *name)
 {
 	char key[64];
@@ -121,14 +121,14 @@ FIXTURE_TEARDOWN(events)
 	rmdir(INSTANCE);
 }
 
-/* All begins and ends once; the arguments of the end */
+/* There is one begin and one end; returns the arguments of the end */
 #define ASSERT_ONE_CALL(line)						\
 	do {								\
 		ASSERT_EQ(1, events_seen("hmm_range_fault_begin", 0, line)); \
 		ASSERT_EQ(1, events_seen("hmm_range_fault_end", 0, line)); \
 	} while (0)
 
-/* What is asked, and answers by kind */
+/* Requests, and answers by kind */
 TEST_F(events, answers_by_kind)
 {
 	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
@@ -156,7 +156,7 @@ TEST_F(events, answers_by_kind)
 	EXPECT_GE((long)c->raw.ns, arg(self->line, "ns"));
 }
 
-/* G2: Each page fault is counted, and shown */
+/* G2: Each page fault is counted and traced */
 TEST_F(events, page_faults)
 {
 	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
@@ -178,7 +178,7 @@ TEST_F(events, page_faults)
 	EXPECT_NE(NULL, strstr(self->line, " flags=WRITE|"));
 }
 
-/* G2: A call that fails ends, too: with its error, and the answers before it */
+/* G2: The end of a call that fails is traced, with its error and the answers before it */
 TEST_F(events, call_that_fails)
 {
 	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
@@ -217,7 +217,7 @@ TEST_F(events, invalidated_by_self)
 	EXPECT_EQ(0, arg(self->line, "refused"));
 }
 
-/* The unlocked call does it again */
+/* The unlocked call retries */
 TEST_F(events, invalidated_by_self_and_again)
 {
 	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
@@ -266,7 +266,7 @@ static int pin(const void *p, unsigned long nr)
 	NEED(!access(TRACING "events/migrate/migrate_vma_setup", F_OK),	\
 	     "needs events of migrate_vma_setup()")
 
-/* G2: What migrates, and why the rest does not */
+/* G2: Which pages migrate, and why the rest does not */
 TEST_F(events, migration)
 {
 	char *p;
@@ -297,7 +297,7 @@ TEST_F(events, migration)
 	EXPECT_EQ(13, arg(self->line, "migrated"));
 	EXPECT_EQ(1, arg(self->line, "to_device"));
 
-	/* Home, as the CPU touches one */
+	/* Migrated back, as the CPU touches one */
 	ASSERT_TRUE(events_begin());
 	ASSERT_TRUE(filled(p + 5 * PAGE, PAGE));
 	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
@@ -420,7 +420,7 @@ struct top {
 	char text[1 << 14];
 };
 
-/* hmmtop is where this program is */
+/* hmmtop is in the directory of this program */
 static void top_run(struct top *t, int nr, ...)
 {
 	const char *argv[8] = { "hmmtop" };
@@ -481,7 +481,7 @@ static int top_end(struct top *t, int sig)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* Calls, pages, faults, taken, to the device, home */
+/* Calls, pages, faults, invalidations, pages to the device and back */
 struct counts {
 	unsigned long n[6];
 };
@@ -525,7 +525,7 @@ FIXTURE_TEARDOWN(top)
 	hmm_close();
 }
 
-/* G2: What hmmtop counts is what the driver has counted, and what was done */
+/* G2: hmmtop's counts agree with those of the driver, and with what was done */
 TEST_F(top, counts_agree)
 {
 	struct counts was = { }, seen = { };
@@ -555,7 +555,7 @@ TEST_F(top, counts_agree)
 		was.n[5] += to_system(PRIVATE_A, p, 60, false);
 		EXPECT_TRUE(filled(p, 100 * PAGE));
 		was.n[5] += 40;
-		/* The driver watches what it migrates: one invalidation a time */
+		/* The driver has a notifier on what it migrates: one invalidation each time */
 		was.n[3] += 2;
 	}
 	ASSERT_EQ(0, top_end(&self->t, SIGINT));
@@ -565,7 +565,7 @@ TEST_F(top, counts_agree)
 		EXPECT_EQ(was.n[i], seen.n[i]) TH_LOG("number %d of %s", i, self->t.text);
 }
 
-/* A call of a kernel thread or of another process is the owner's of the memory */
+/* A call by a kernel thread or another process counts for the owner of the memory */
 TEST_F(top, other_task_faults)
 {
 	struct counts seen = { };
@@ -573,7 +573,7 @@ TEST_F(top, other_task_faults)
 	struct call *c = call_new(map_anon(HUGE, false), 8);
 	int status;
 
-	/* hmmtop learns who is who from what the owner does */
+	/* hmmtop learns the owner's name from what the owner does */
 	top_run(&self->t, 2, "-r", "100");
 	ASSERT_TRUE(top_read(&self->t, "recording\n"));
 	ASSERT_EQ(0, call_ask(c, ASK_WRITE));
@@ -606,7 +606,7 @@ TEST_F(top, one_process)
 	EXPECT_FALSE(top_counts(&self->t, getpid(), &seen));
 }
 
-/* Whatever ends it, it leaves nothing behind */
+/* However it ends, it leaves nothing behind */
 TEST_F(top, leaves_nothing)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -622,7 +622,7 @@ TEST_F(top, leaves_nothing)
 		EXPECT_EQ(0, top_end(&self->t, signals[i]));
 		EXPECT_NE(0, access(path, F_OK));
 	}
-	/* Nothing can be done about that, so the next one does */
+	/* It cannot clean up after SIGKILL, so the next one does */
 	top_run(&self->t, 2, "-d", "0.1");
 	snprintf(path, sizeof(path), TRACING "instances/hmmtop-%d", self->t.pid);
 	ASSERT_TRUE(top_read(&self->t, "COMMAND"));
@@ -633,7 +633,7 @@ TEST_F(top, leaves_nothing)
 	EXPECT_NE(0, access(path, F_OK));
 }
 
-/* It says in one line why it cannot */
+/* It reports the reason of a failure in one line */
 #define EXPECT_REFUSED(t, why)						\
 	do {								\
 		EXPECT_EQ(1, top_end(t, 0));				\
