@@ -2,9 +2,9 @@
 /*
  * KUnit tests of hmm_range_fault() that need no device.
  *
- * A user mm of the test's own, mappings in it whose page table entries are of
- * every kind that memory without a device has, and a file whose faults do as they
- * are told.  Answers are compared with what the page table holds.
+ * Each test has its own user mm, with mappings whose page table entries are of every
+ * kind that exists without device memory, and a file whose faults the test controls.
+ * Answers are compared with the contents of the page table.
  *
  * Promises in comments are those of Documentation/mm/hmm.rst; codes such as C2, J15
  * and S1 are rows of tools/testing/hmm/rows.md.
@@ -34,7 +34,7 @@
 
 MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 
-/* Address space of a test, in page tables, and where most of them work in it */
+/* Address space of a test, in page tables, and the part that most tests use */
 #define AREA_TABLES	4
 #define AREA_SIZE	(AREA_TABLES * PMD_SIZE)
 #define AREA_PAGES	(AREA_SIZE >> PAGE_SHIFT)
@@ -44,20 +44,20 @@ MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");
 #define REQ_WRITE	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
 #define STICKY		(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS)
 
-/* What a driver may leave in an entry before a call, so that it shows if changed */
+/* Bits that a driver may leave in an entry before a call, to detect changes */
 #define LITTER		0x2a5UL
 
 /**
- * struct hmm_test - a test under way
+ * struct hmm_test - the state of a test
  * @test: for KUnit
- * @mm: of the test's thread, which dies with it
+ * @mm: of the test's thread; freed with it
  * @area: its AREA_SIZE bytes, at a PMD border, unmapped at first
  * @notifier: over all of @area
- * @on_invalidate: what @notifier does beside counting the sequence, or NULL
+ * @on_invalidate: what @notifier does besides counting the sequence, or NULL
  * @range: the request, over @pfns
  * @pfns: an entry for each page of @area
- * @file: whose mapping's faults @on_fault serves
- * @on_fault: serves one of them
+ * @file: @on_fault handles faults of its mappings
+ * @on_fault: handles one of them
  * @faults: how many there were
  * @fault_flags: FAULT_FLAG_* of the last one
  * @page: a page for @on_fault
@@ -164,7 +164,7 @@ static vm_fault_t hmm_test_serve_hwpoison(struct hmm_test *t,
 	return VM_FAULT_HWPOISON;
 }
 
-/* Coming and going */
+/* Setup and teardown */
 
 static void hmm_test_put_page(void *page)
 {
@@ -234,7 +234,7 @@ static int hmm_test_init(struct kunit *test)
 	return 0;
 }
 
-/* What a process does to its memory; pages are counted from the area's begin */
+/* What a process does to its memory; pages are counted from the start of the area */
 
 static unsigned long hmm_test_addr(struct hmm_test *t, unsigned long page)
 {
@@ -262,7 +262,7 @@ static void hmm_test_map(struct hmm_test *t, unsigned long page,
 					   nr << PAGE_SHIFT, MADV_NOHUGEPAGE));
 }
 
-/* A file of @nr pages in the page cache to be */
+/* A file of @nr pages in the page cache */
 static struct file *hmm_test_shmem(struct hmm_test *t, unsigned long nr)
 {
 	struct file *file = shmem_file_setup("hmm_kunit", nr << PAGE_SHIFT,
@@ -273,7 +273,7 @@ static struct file *hmm_test_shmem(struct hmm_test *t, unsigned long nr)
 	return file;
 }
 
-/* Accesses also what the process itself may not, as a debugger does */
+/* Also accesses what the process itself may not, like a debugger */
 static void hmm_test_access(struct hmm_test *t, unsigned long page,
 			    unsigned int gup_flags)
 {
@@ -335,7 +335,7 @@ static void hmm_test_fork(struct hmm_test *t)
 	KUNIT_ASSERT_EQ(t->test, 0, dup_mmap(t->child, t->mm));
 }
 
-/* Page table entries, raw */
+/* Raw page table entries */
 
 static pte_t hmm_test_pte(struct hmm_test *t, unsigned long page)
 {
@@ -360,9 +360,9 @@ static void hmm_test_set_pte(struct hmm_test *t, unsigned long page, pte_t pte)
 	pte_unmap_unlock(ptep, ptl);
 }
 
-/* Asking */
+/* Calls */
 
-/* The calls so far say nothing about the next one */
+/* Forget the calls so far */
 static void hmm_test_reset(struct hmm_test *t)
 {
 	unsigned long i;
@@ -397,7 +397,7 @@ static int hmm_test_ask(struct hmm_test *t, unsigned long page, unsigned long nr
 	return hmm_test_locked(t);
 }
 
-/* Asks for the same everywhere */
+/* Makes the same request for every page */
 static int hmm_test_ask_all(struct hmm_test *t, unsigned long page,
 			    unsigned long nr, unsigned long request)
 {
@@ -413,7 +413,7 @@ static int hmm_test_ask_unlocked(struct hmm_test *t, unsigned long page,
 	return hmm_range_fault_unlocked_timeout(&t->range, timeout);
 }
 
-/* Comparing */
+/* Checks */
 
 #define EXPECT_ENTRY(t, page, value)					\
 	KUNIT_EXPECT_EQ_MSG((t)->test, (t)->pfns[page],			\
@@ -440,7 +440,7 @@ static bool hmm_test_may_write(struct hmm_test *t, unsigned long page, pte_t pte
 	return plain && pte_write(pte) && pte_dirty(pte);
 }
 
-/* Of a page that the page table maps: what it says, bit for bit */
+/* The answer for a page that the page table maps, bit for bit */
 static void hmm_test_expect_mapped(struct hmm_test *t, unsigned long page)
 {
 	pte_t pte = hmm_test_pte(t, page);
@@ -461,12 +461,12 @@ static unsigned long hmm_test_fault_count(void)
 	return current->min_flt + current->maj_flt;
 }
 
-/* One table: every kind of page, every way to ask for it */
+/* One table: every kind of page, with every request */
 
 enum hmm_want {
 	WANT_NOTHING,	/* 0 */
 	WANT_ERROR,
-	WANT_VALID,	/* and HMM_PFN_WRITE as the page table has it */
+	WANT_VALID,	/* and HMM_PFN_WRITE if the page table allows it */
 	WANT_READ,	/* and not HMM_PFN_WRITE */
 	WANT_WRITE,
 };
@@ -478,13 +478,13 @@ struct hmm_outcome {
 
 /**
  * struct hmm_kind - a kind of page
- * @name: of it, and the rows it stands for
- * @prepare: makes such a page; returns false where there is none
- * @cleanup: removes what munmap() would stumble over, or NULL
- * @look: when nothing is asked for
- * @read: when it is asked for reading
- * @write: when it is asked for writing
- * @replaced: by a copy when written to, of which the notifier is told
+ * @name: its name, and its rows
+ * @prepare: makes such a page; returns false if there is none
+ * @cleanup: removes what munmap() cannot handle, or NULL
+ * @look: the answer if nothing is requested
+ * @read: the answer to a read request
+ * @write: the answer to a write request
+ * @replaced: a write replaces it by a copy, and the notifier is called
  */
 struct hmm_kind {
 	const char *name;
@@ -622,7 +622,7 @@ static bool prepare_poison(struct hmm_test *t, unsigned long page)
 	return true;
 }
 
-/* As NUMA balancing leaves it behind */
+/* As left by NUMA balancing */
 static bool prepare_protnone(struct hmm_test *t, unsigned long page)
 {
 	if (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE))
@@ -634,7 +634,7 @@ static bool prepare_protnone(struct hmm_test *t, unsigned long page)
 	return true;
 }
 
-/* As reclaim, writeback or a read fault of swap leave it */
+/* As left by reclaim, writeback or a read fault of swap */
 static bool prepare_clean(struct hmm_test *t, unsigned long page)
 {
 	prepare_written(t, page);
@@ -659,7 +659,7 @@ static bool prepare_shadow_stack_hole(struct hmm_test *t, unsigned long page)
 	return true;
 }
 
-/* Written as any memory, and so writable */
+/* Has been written to like any memory, and so is writable */
 static bool prepare_shadow_stack(struct hmm_test *t, unsigned long page)
 {
 	if (VM_SHADOW_STACK == VM_NONE)
@@ -669,10 +669,10 @@ static bool prepare_shadow_stack(struct hmm_test *t, unsigned long page)
 	return true;
 }
 
-/* A pfn whose upper bits are where flags and order are */
+/* A pfn whose upper bits overlap flags and order */
 static bool prepare_far(struct hmm_test *t, unsigned long page)
 {
-	/* Above 8 GiB, and within what PAE can reach: 64 GiB */
+	/* Above 8 GiB, and below the limit of PAE: 64 GiB */
 	unsigned long pfn = 0x123 + (unsigned long)((16ULL << 30) >> PAGE_SHIFT);
 
 	if (sizeof(phys_addr_t) <= sizeof(long))
@@ -711,7 +711,7 @@ static bool prepare_device_page(struct hmm_test *t, unsigned long page)
 
 static bool prepare_special(struct hmm_test *t, unsigned long page)
 {
-	/* Without the bit, a page of RAM is as good as any other */
+	/* Without the bit, a page of RAM is like any other */
 	if (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL))
 		return false;
 	hmm_test_map_device(t, page, hmm_test_serve_special);
@@ -836,7 +836,7 @@ static void hmm_test_compare(struct hmm_test *t, unsigned long page, int ret,
 	unsigned long entry = t->pfns[page];
 
 	KUNIT_EXPECT_EQ_MSG(t->test, ret, outcome->ret, "%s", style);
-	/* J15, J16: errors leave what they found */
+	/* J15, J16: errors leave the entries unchanged */
 	if (outcome->ret) {
 		EXPECT_ENTRY(t, page, input);
 		return;
@@ -862,7 +862,7 @@ static void hmm_test_compare(struct hmm_test *t, unsigned long page, int ret,
 	}
 }
 
-/* The ways to make a request: what the default, the mask and the entry say */
+/* The ways to make a request: default, mask and entry */
 static const struct hmm_style {
 	const char *name;
 	unsigned long def, mask, entry;
@@ -933,7 +933,7 @@ static void hmm_test_table(struct kunit *test)
 
 /* How much a call does */
 
-/* S1: one page of a hole, before there is a page table and once there is one */
+/* S1: one page of a hole, without a page table and with one */
 static void hmm_test_one_of_hole(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -956,7 +956,7 @@ static void hmm_test_one_of_hole(struct kunit *test)
 			KUNIT_ASSERT_EQ_MSG(test, 0, t->pfns[i], "page %lu", i);
 }
 
-/* S2: who writes to one page gets one copy */
+/* S2: a write request for one page makes one copy */
 static void hmm_test_one_copy(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -974,7 +974,7 @@ static void hmm_test_one_copy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, get_mm_counter_sum(t->mm, MM_ANONPAGES));
 }
 
-/* S3, J4: what nobody asked for cannot fail */
+/* S3, J4: a page that is not requested cannot fail */
 static void hmm_test_not_asked_cannot_fail(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -992,7 +992,7 @@ static void hmm_test_not_asked_cannot_fail(struct kunit *test)
 	EXPECT_ENTRY(t, 4, HMM_PFN_ERROR);
 }
 
-/* Every page asked for is faulted, and once */
+/* Every requested page is faulted, once */
 static void hmm_test_one_fault_each(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1020,7 +1020,7 @@ static bool hmm_test_is_touched(unsigned long page)
 	       page % TABLE_PAGES > TABLE_PAGES - 3;
 }
 
-/* J3, promise 5: no entry is left out, from any start to any end */
+/* J3, promise 5: every entry is written, from any start to any end */
 static void hmm_test_every_entry(struct kunit *test)
 {
 	static const unsigned int edges[] = { 0, 1, 2, 36, 37, 38 };
@@ -1143,7 +1143,7 @@ static void hmm_test_expect_refused(struct hmm_test *t, unsigned long start,
 	hmm_test_expect_untouched(t, 0, 8);
 }
 
-/* S13, promise 7: odd, empty, reversed, or outside of what the notifier sees */
+/* S13, promise 7: unaligned, empty, reversed, or outside the notifier's interval */
 static void hmm_test_bad_range(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1160,7 +1160,7 @@ static void hmm_test_bad_range(struct kunit *test)
 	hmm_test_expect_refused(t, AREA_SIZE, AREA_SIZE);
 }
 
-/* A driver's mistakes: said once, and nothing is touched */
+/* A driver's mistakes: reported once, and nothing is changed */
 static void hmm_test_mistakes(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1197,7 +1197,7 @@ static vm_fault_t hmm_test_serve_unlocked(struct hmm_test *t,
 	return VM_FAULT_RETRY;
 }
 
-/* C2: a fault handler that drops mmap_lock although it must not: its mistake */
+/* C2: a fault handler that drops mmap_lock although it must not */
 static void hmm_test_dropped_lock(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1251,7 +1251,7 @@ static vm_fault_t hmm_test_serve_changing(struct hmm_test *t,
 	return VM_FAULT_NOPAGE;
 }
 
-/* J15: invalidated by a fault of the call, with answers before and inputs behind */
+/* J15: invalidated by a fault of the call, with answers before and inputs after it */
 static void hmm_test_busy_amid(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1262,13 +1262,13 @@ static void hmm_test_busy_amid(struct kunit *test)
 	hmm_test_expect_mapped(t, 0);
 	hmm_test_expect_mapped(t, 1);
 	hmm_test_expect_untouched(t, 2, 2);
-	/* A page that does not get there does not keep others from being served */
+	/* A page that cannot be mapped does not keep others from being faulted */
 	KUNIT_EXPECT_GT(test, t->faults, 1);
 	KUNIT_EXPECT_LT(test, t->faults, 10);
 	KUNIT_EXPECT_TRUE(test, pte_present(hmm_test_pte(t, 3)));
 }
 
-/* Somebody else takes a page away while a page is faulted that others have cut short */
+/* Somebody else takes a page away during the first fault */
 static vm_fault_t hmm_test_serve_changing_once(struct hmm_test *t,
 					       struct vm_fault *vmf)
 {
@@ -1278,8 +1278,8 @@ static vm_fault_t hmm_test_serve_changing_once(struct hmm_test *t,
 }
 
 /*
- * S31, promise 11: a call whose own faults call the notifier serves what is asked
- * for, and nothing else, before it gives up, which it does once.
+ * S31, promise 11: a call whose own faults call the notifier faults the requested
+ * pages, and no others, before it gives up, which it does once.
  */
 struct hmm_own {
 	const char *name;
@@ -1314,7 +1314,7 @@ static void prepare_own_file(struct hmm_test *t, unsigned long nr)
 		hmm_test_read(t, i);
 }
 
-/* Every other page is a hole, then one that is written, then one that is read */
+/* Every other page is a hole, then one to write to, then one to read */
 static void prepare_own_mixed(struct hmm_test *t, unsigned long nr)
 {
 	unsigned long i;
@@ -1369,7 +1369,7 @@ static void hmm_test_own_unlocked(struct kunit *test)
 	t->range.default_flags = REQ_WRITE;
 	seq = mmu_interval_read_begin(&t->notifier);
 	faults = hmm_test_fault_count();
-	/* One jiffy: what the call itself does to the notifier is not counted */
+	/* One jiffy: time for invalidations by the call itself is not counted */
 	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask_unlocked(t, 0, OWN_PAGES, 1));
 	KUNIT_EXPECT_NE(test, seq, t->range.notifier_seq);
 	KUNIT_EXPECT_LE(test, hmm_test_fault_count() - faults, OWN_PAGES);
@@ -1377,7 +1377,7 @@ static void hmm_test_own_unlocked(struct kunit *test)
 		hmm_test_expect_mapped(t, i);
 }
 
-/* Pages not asked for stay as they are, whatever becomes of the call */
+/* Pages that are not requested do not change, however the call ends */
 static void hmm_test_own_some(struct kunit *test)
 {
 	const struct hmm_own *own = test->param_value;
@@ -1405,7 +1405,7 @@ static void hmm_test_own_some(struct kunit *test)
 		hmm_test_expect_mapped(t, i);
 }
 
-/* An error behind the page is told by the call that can answer what is before it */
+/* An error after the page is reported by the call that can answer the pages before it */
 static void hmm_test_own_then_error(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1421,7 +1421,7 @@ static void hmm_test_own_then_error(struct kunit *test)
 	hmm_test_expect_untouched(t, 6, 2);
 }
 
-/* S31: a call that others have cut short ends at once */
+/* S31: a call that others have invalidated ends at once */
 static void hmm_test_others_at_once(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1441,7 +1441,7 @@ static void hmm_test_others_at_once(struct kunit *test)
 	hmm_test_expect_untouched(t, 0, 4);
 }
 
-/* Promise 7: the unlocked call gives up when its time is spent, not before */
+/* Promise 7: the unlocked call gives up after its timeout, not before */
 static void hmm_test_timeout(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1466,7 +1466,7 @@ static vm_fault_t hmm_test_serve_tenth(struct hmm_test *t, struct vm_fault *vmf)
 				hmm_test_serve_page(t, vmf);
 }
 
-/* Without a timeout it goes on until it succeeds */
+/* Without a timeout it continues until it succeeds */
 static void hmm_test_no_timeout(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1496,8 +1496,8 @@ static vm_fault_t hmm_test_serve_protecting(struct hmm_test *t,
 }
 
 /*
- * S12: an answer with HMM_PFN_WRITE, read as a request when the call starts over,
- * asks for a write that nobody asked for.
+ * S12: an answer with HMM_PFN_WRITE, if read as a request when the call starts over,
+ * would request a write that nobody asked for.
  */
 static void hmm_test_answers_are_no_requests(struct kunit *test)
 {
@@ -1517,7 +1517,7 @@ static void hmm_test_answers_are_no_requests(struct kunit *test)
 	hmm_test_expect_mapped(t, 1);
 }
 
-/* The same with an error in the end: the inputs are back */
+/* The same with an error at the end: the inputs are restored */
 static vm_fault_t hmm_test_serve_tenth_fails(struct hmm_test *t,
 					     struct vm_fault *vmf)
 {
@@ -1566,7 +1566,7 @@ static void hmm_test_fault_flags(struct kunit *test)
 
 /* Sticky bits */
 
-/* Promise 10: they belong to the driver, and are in nobody's way */
+/* Promise 10: they belong to the driver, and change nothing */
 static void hmm_test_sticky(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1600,7 +1600,7 @@ static void hmm_test_clear_sticky(struct hmm_test *t)
 		t->pfns[i] &= ~HMM_PFN_DMA_MAPPED;
 }
 
-/* Promise 10, S28: what the notifier clears amid a call does not come back */
+/* Promise 10, S28: bits that the notifier clears during a call are not set again */
 static void hmm_test_sticky_cleared(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1623,7 +1623,7 @@ static void hmm_test_sticky_cleared(struct kunit *test)
 	}
 }
 
-/* Whether what an interrupt does to sticky bits amid a call is there afterwards */
+/* Whether a change of sticky bits by an interrupt during a call is kept */
 struct hmm_sticky_timer {
 	struct hrtimer timer;
 	struct hmm_test *t;
@@ -1658,7 +1658,7 @@ static void hmm_test_sticky_changes(struct kunit *test)
 		hmm_test_write(t, i);
 	hmm_test_reset(t);
 
-	/* As if there were a region mapped for DMA, which not every machine can */
+	/* As if a region were mapped for DMA, which not every machine supports */
 	atomic_inc(&hmm_dma_maps);
 	hrtimer_setup_on_stack(&st.timer, hmm_sticky_fire, CLOCK_MONOTONIC,
 			       HRTIMER_MODE_REL_HARD);
@@ -1680,13 +1680,13 @@ static void hmm_test_sticky_changes(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, lost, 0);
 }
 
-/* Being killed */
+/* Fatal signals */
 
 static void hmm_test_kill(bool kill)
 {
 	unsigned long flags;
 
-	/* Which the running task always has */
+	/* The running task always has one */
 	if (!lock_task_sighand(current, &flags))
 		return;
 	if (kill) {
@@ -1706,7 +1706,7 @@ static vm_fault_t hmm_test_serve_killing(struct hmm_test *t,
 	return hmm_test_serve_page(t, vmf);
 }
 
-/* S14: no second fault once the caller is being killed */
+/* S14: no second fault after the caller was killed */
 static void hmm_test_killed(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1729,12 +1729,12 @@ static vm_fault_t hmm_test_serve_changing_killing(struct hmm_test *t,
 {
 	if (t->faults == 3)
 		hmm_test_kill(true);
-	/* If the call does not notice, end it some time */
+	/* If the call does not notice, end it eventually */
 	return t->faults < 1000 ? hmm_test_serve_changing(t, vmf) :
 				  VM_FAULT_SIGBUS;
 }
 
-/* S19: the same in a row of retries */
+/* S19: the same during retries */
 static void hmm_test_killed_retrying(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1750,7 +1750,7 @@ static void hmm_test_killed_retrying(struct kunit *test)
 	hmm_test_expect_untouched(t, 0, 1);
 }
 
-/* Promise 7: an mm that the OOM killer takes apart is no longer what it was */
+/* Promise 7: the pages of an mm that the OOM killer reaps are gone */
 static void hmm_test_reaped(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1767,9 +1767,9 @@ static void hmm_test_reaped(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, hmm_test_resident(t));
 }
 
-/* hmm_dma: answers mapped in units of the device's */
+/* hmm_dma: answers mapped in DMA entries of the device */
 
-/* Promise 7: sizes that cannot be; there is nothing to undo then */
+/* Promise 7: invalid sizes are refused, and leave nothing to undo */
 static void hmm_test_dma_sizes(struct kunit *test)
 {
 	static const struct { size_t nr, size; } ill[] = {
@@ -1814,7 +1814,7 @@ static void hmm_test_dma_answers(struct hmm_dma_map *map, struct page *page)
 				   (pfn + ((i & ~1UL) ^ 6) + (i & 1));
 }
 
-/* The pages for a device that maps them two by two */
+/* The pages for a device that maps them in pairs */
 static struct page *hmm_test_dma_begin(struct kunit *test, struct device **dev,
 				       struct hmm_dma_map *map)
 {
@@ -1847,7 +1847,7 @@ static void hmm_test_dma_entries(struct kunit *test)
 
 	hmm_test_dma_answers(&map, hmm_test_dma_begin(test, &dev, &map));
 	for (i = 0; i < DMA_PAGES / 2; i++) {
-		/* Mapped directly, a piece of memory has one address */
+		/* If mapped directly, contiguous memory has one address */
 		addr = dma_map_phys(dev, hmm_pfn_to_phys(map.pfn_list[2 * i]),
 				    2 * PAGE_SIZE, DMA_BIDIRECTIONAL,
 				    DMA_ATTR_REQUIRE_COHERENT);
@@ -1867,9 +1867,9 @@ static void hmm_test_dma_entries(struct kunit *test)
 }
 
 /*
- * Promise 4, S36: DMA entries that begin amid a huge mapping. One that it maps as a
- * whole is one piece, one that it ends in is not if another page follows. One that
- * is not aligned there is refused, although its pages are contiguous.
+ * Promise 4, S36: DMA entries that begin in the middle of a huge mapping. An entry that
+ * is entirely inside it is contiguous, one that it ends in is not if another page
+ * follows. An unaligned one is refused, although its pages are contiguous.
  */
 static void hmm_test_dma_amid_mapping(struct kunit *test)
 {
@@ -1891,7 +1891,7 @@ static void hmm_test_dma_amid_mapping(struct kunit *test)
 			hmm_dma_map_pfn(dev, &map, 0, &p2pdma));
 	KUNIT_EXPECT_EQ(test, DMA_MAPPING_ERROR,
 			hmm_dma_map_pfn(dev, &map, 1, &p2pdma));
-	/* Without an IOVA, the device would take the pages from an aligned one on */
+	/* Without an IOVA, the device would access the pages from an aligned one on */
 	KUNIT_EXPECT_EQ(test, DMA_MAPPING_ERROR,
 			hmm_dma_map_pfn(dev, &map, 2, &p2pdma));
 	KUNIT_EXPECT_TRUE(test, hmm_dma_unmap_pfn(dev, &map, 0));
@@ -1900,7 +1900,7 @@ static void hmm_test_dma_amid_mapping(struct kunit *test)
 	hmm_dma_map_free(dev, &map);
 }
 
-/* Runs go on over the CPU's entries, and end where memory or access do */
+/* Runs may span CPU entries, and end where contiguity or access rights end */
 static void hmm_test_run(struct kunit *test)
 {
 	const unsigned long r = HMM_PFN_VALID, w = HMM_PFN_VALID | HMM_PFN_WRITE;
@@ -1919,7 +1919,7 @@ static void hmm_test_run(struct kunit *test)
 		{ { r + 0, r + 1, HMM_PFN_ERROR, r + 3, r + 4 }, 5, 2 },
 		{ { 0, r + 1, r + 2, r + 3, r + 4 }, 5, 0 },
 		{ { HMM_PFN_ERROR, r + 1, r + 2, r + 3, r + 4 }, 5, 0 },
-		/* An order may be of another time: the rest has been unmapped since */
+		/* An order may be out of date: the rest has been unmapped since */
 		{ { r + of_four, r + of_four + 1, 0, 0, r + 4 }, 5, 2 },
 		{ { r + of_four + 2, r + of_four + 3, r + 4, r + 5, w + 6 }, 5, 4 },
 		/* How it is mapped for DMA does not matter */

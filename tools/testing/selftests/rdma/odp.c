@@ -47,7 +47,7 @@ double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-/* One line for each check: when, what, on which memory, what came of it. */
+/* One line for each check: time, name, memory, result. */
 void verdict(bool ok, const char *what, const char *fmt, ...)
 {
 	va_list ap;
@@ -102,7 +102,7 @@ size_t check(const uint8_t *got, const uint8_t *want, size_t len)
 	return wrong;
 }
 
-/* Checks memory and starts over from what it holds: no fault counts twice. */
+/* Checks memory, and then accepts its contents, so that no error counts twice. */
 size_t check_area(struct area *a, size_t off, size_t len)
 {
 	size_t wrong = check(a->mem + off, a->shadow + off, len);
@@ -335,8 +335,8 @@ static void link_down(struct link *l)
 }
 
 /*
- * After a refusal. Through RESET it would go, too, but what is still at work
- * in rxe may put a queue pair that has just been reset into ERROR again.
+ * After a refusal. RESET would work, too, but work still in progress in rxe may
+ * put a queue pair that has just been reset into ERROR again.
  */
 void link_again(struct link *l)
 {
@@ -434,7 +434,7 @@ void post_atomic_write(struct link *l, uint64_t remote, uint32_t rkey,
 	l->posted++;
 }
 
-/* Waits for all that is posted; returns the first error. */
+/* Waits for all posted requests; returns the first error. */
 enum ibv_wc_status wait_posted(struct link *l)
 {
 	enum ibv_wc_status status = IBV_WC_SUCCESS;
@@ -460,7 +460,7 @@ enum ibv_wc_status wait_posted(struct link *l)
 	return status;
 }
 
-/* For requests that have to succeed. */
+/* For requests that must succeed. */
 bool flush(struct link *l)
 {
 	enum ibv_wc_status status = wait_posted(l);

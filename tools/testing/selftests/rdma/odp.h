@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * RDMA into memory that is taken away under the device.
+ * RDMA into memory that is taken away while the device uses it.
  *
  * One process, one soft-RoCE device, queue pairs connected to each other, and
  * every memory region registered with IBV_ACCESS_ON_DEMAND: no page is pinned,
- * all of them reach the device through hmm_range_fault(). Every byte has a twin
- * in the shadow, an ordinary mapping that no device knows.
+ * all of them reach the device through hmm_range_fault(). Every byte has a copy
+ * in the shadow, an ordinary mapping that no device accesses.
  */
 #ifndef _SELFTESTS_RDMA_ODP_H
 #define _SELFTESTS_RDMA_ODP_H
@@ -41,7 +41,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #endif
 
-/* Two queue pairs connected to each other: @req asks, @resp obeys. */
+/* Two queue pairs connected to each other: @req sends requests, @resp responds. */
 struct link {
 	struct ibv_cq *cq;
 	struct ibv_qp *req;
@@ -78,7 +78,7 @@ struct options {
 	unsigned int seconds;
 	size_t size;		/* of an area */
 	uint64_t seed;
-	const char *swap;	/* to be preferred in the storm, or NULL */
+	const char *swap;	/* preferred in the storm, or NULL */
 	const char *prefix;	/* of what is printed */
 };
 

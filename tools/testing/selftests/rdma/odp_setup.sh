@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# odp_setup.sh - sourced by what needs a soft-RoCE device: set_up_device, set_up_swap
+# odp_setup.sh - sourced by scripts that need a soft-RoCE device: set_up_device, set_up_swap
 
-# Prints the number of the GID that goes with the IPv4 address
+# Prints the number of the GID that belongs to the IPv4 address
 ipv4_gid() { # DEVICE
 	local gid
 
@@ -35,7 +35,7 @@ set_up_device() { # DEVICE INTERFACE ADDRESS
 	return 1
 }
 
-# Through a loop: what comes back from a RAM disk itself is never clean
+# Through a loop device: pages swapped in from a RAM disk itself are never clean
 set_up_swap() { # RAM-DISK LOOP
 	losetup "$2" "$1" && mkswap "$2" >/dev/null && swapon "$2"
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * rxe_odp - what soft-RoCE does with on-demand regions, checked in quiet
+ * rxe_odp - test on-demand regions over soft-RoCE, without concurrent changes
  *
- * Every offset in a page and every end, atomics, what must be refused, what must
- * not be lost to reclaim, what can be registered and prefetched. Each on private
- * anonymous memory and on a memfd. rxe_odp.sh sets up a device and runs this.
+ * Every offset in a page and every end, atomics, requests that must be refused, data
+ * that reclaim must not lose, regions that can be registered and prefetched. Each on
+ * private anonymous memory and on a memfd. rxe_odp.sh sets up a device and runs this.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +24,8 @@
 static unsigned long refused_right, refused_wrong;
 
 /*
- * Four pages a message, so that three can be crossed and what lies before and
- * behind is seen. The offsets at the local end wander as well.
+ * Four pages per message, so that it can cross three and the bytes before and after
+ * it are checked. The local offsets vary, too.
  */
 static void sweep_batch(struct link *l, struct area *a, struct rng *rng,
 			const size_t *off, const size_t *len, int nr)
@@ -69,7 +69,7 @@ static void sweep_reads(struct link *l, struct area *a, struct rng *rng,
 	}
 }
 
-/* Every first byte and every last byte in a page, one and two crossings. */
+/* Every first and every last byte in a page, crossing one and two boundaries. */
 static void check_offsets(struct link *l, struct area *a, struct rng *rng)
 {
 	unsigned long checked = bytes_checked, wrong = bytes_wrong;
@@ -86,7 +86,7 @@ static void check_offsets(struct link *l, struct area *a, struct rng *rng)
 		messages++;
 		if (++nr < NR_SLOTS && i + 1 < PAGE + PAGE / 8)
 			continue;
-		/* Now and then from pages that are not there */
+		/* Now and then from pages that are not present */
 		if (!(messages / NR_SLOTS % 4))
 			madvise(a->mem, nr * 4 * PAGE, MADV_PAGEOUT);
 		sweep_batch(l, a, rng, off, len, nr);
@@ -131,8 +131,8 @@ static void check_atomics(struct link *l, struct area *a, struct rng *rng)
 }
 
 /*
- * The pages are clean for the CPU when the device writes to them, and then
- * they are reclaimed: what the device wrote has to be there still.
+ * The pages are clean for the CPU when the device writes to them, and are then
+ * reclaimed: what the device wrote must not be lost.
  */
 static void check_dirty(struct link *l, struct area *a, struct rng *rng,
 			bool lazyfree)
@@ -175,7 +175,7 @@ static bool write_fresh(struct link *l, struct area *a, struct rng *rng,
 	return flush(l);
 }
 
-/* The device knows the pages when the process forks, and writes to them. */
+/* The device has the pages mapped when the process forks, and writes to them. */
 static void check_fork(struct link *l, struct area *a, struct rng *rng)
 {
 	const size_t len = 16 * PAGE;
@@ -231,7 +231,7 @@ static void refuse_read(struct link *l, struct area *a, uint32_t rkey,
 	expect_refused(l, a, what);
 }
 
-/* What is not aligned, the sender's own library may refuse already. */
+/* The sender's own library may already refuse an unaligned request. */
 static void refuse_atomic(struct link *l, struct area *a, uint32_t rkey,
 			  const uint8_t *at, const char *what)
 {
@@ -343,9 +343,9 @@ static size_t write_at(struct link *l, struct area *a, struct rng *rng,
 }
 
 /*
- * A region the network knows by other addresses than the process does. A
- * driver that mixes them up is caught on pages of the same region first, and
- * is not led outside of it.
+ * A region with different addresses for the network and for the process. A driver
+ * that confuses them is first caught on pages of the same region, and is not led
+ * outside it.
  */
 static void check_iova(struct link *l, struct area *a, struct rng *rng)
 {
@@ -388,8 +388,8 @@ static void check_large_size(struct link *l, size_t len)
 }
 
 /*
- * What ibv_advise_mr() does; asked of the kernel directly, as Debian 12's
- * library offers it to no soft-RoCE device.
+ * Like ibv_advise_mr(), but calls the kernel directly, as the library of Debian 12
+ * does not support it for soft-RoCE devices.
  */
 static int prefetch(uint32_t lkey, enum ib_uverbs_advise_mr_advice advice,
 		    uint64_t at, size_t len)
@@ -465,9 +465,9 @@ static void check_prefetch(struct area *a)
 }
 
 /*
- * The only pinned regions here: gone before pinning is watched. Many, since a
- * driver that takes them for on-demand ones goes by what lies behind each in
- * the kernel's memory, and may refuse one for a wrong reason.
+ * The only pinned regions here: they are gone before pinned memory is checked. There
+ * are many, since a driver that treats them as on-demand ones reads what follows each
+ * in kernel memory, and may refuse one for the wrong reason.
  */
 static void check_prefetch_pinned(void)
 {
@@ -567,7 +567,7 @@ FIXTURE_TEARDOWN(memfd)
 	odp_exit(&self->o);
 }
 
-/* What a check does is printed by it, and what it finds is counted */
+/* A check prints what it does, and its errors are counted */
 #define ODP_TEST(memory, name, ...)					\
 	TEST_F_TIMEOUT(memory, name, 600)				\
 	{								\

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# rxe_odp.sh [OPTION]... - a soft-RoCE device on a dummy interface, and rxe_odp on it
+# rxe_odp.sh [OPTION]... - run rxe_odp on a soft-RoCE device on a dummy interface
 #
 # OPTIONs are those of the harness: -l lists the tests, -r NAME runs one.
 cd "$(dirname "$0")" || exit
@@ -28,7 +28,7 @@ done
 modprobe -q -a rdma_rxe dummy brd loop 2>/dev/null
 trap clean_up EXIT
 set_up_device "$ODP_DEVICE" odp0 10.74.0.1 >&2 || skip "no soft-RoCE device: needs CONFIG_RDMA_RXE"
-# What must survive reclaim needs swap; without, these tests skip
+# Tests of reclaim need swap; without it they are skipped
 if [ "$(wc -l </proc/swaps)" -lt 2 ] && [ -b /dev/ram0 ]; then
 	loop=$(losetup -f 2>/dev/null)
 	[ -z "$loop" ] || set_up_swap /dev/ram0 "$loop" >&2 || loop=
