@@ -2,8 +2,8 @@
 /*
  * The DMA layer of the world: which memory a device reaches at an address, by page.
  *
- * IOVA space is one array, what is mapped without it another.  Both are for one
- * device and one region at a time.
+ * IOVA space is one array, memory that is mapped without it another.  Both are for
+ * one device and one region at a time.
  */
 #include "state.h"
 #include "dma_state.h"
@@ -46,7 +46,7 @@ struct iommu_domain *iommu_get_domain_for_dev(struct device *dev)
 	return &dma.iommu;
 }
 
-/* The largest leaf that fits, or all if it is to be unlinked as a whole */
+/* The largest leaf that fits, or everything if it must be unlinked as a whole */
 static size_t leaf_size(phys_addr_t phys, size_t offset, size_t size)
 {
 	unsigned long both = (IOVA_START + offset) | phys, leaf = PAGE_SIZE;
@@ -148,7 +148,7 @@ bool is_device_private_page(const struct page *page)
 	return page - world_memory >= PFN_OWN;
 }
 
-/* How a page is reached depends on nothing else */
+/* The way to access a page depends on nothing else */
 bool zone_device_pages_have_same_pgmap(const struct page *a, const struct page *b)
 {
 	return is_device_private_page(a) == is_device_private_page(b) &&

@@ -11,8 +11,8 @@ enum dma_data_direction { DMA_BIDIRECTIONAL, DMA_TO_DEVICE };
 
 /**
  * struct device - one that does DMA
- * @has_iova: there is an IOMMU, with IOVA space to be had
- * @must_unmap: what is mapped otherwise must be unmapped
+ * @has_iova: there is an IOMMU, with free IOVA space
+ * @must_unmap: what is mapped without it must be unmapped
  * @bounces: it needs buffers that are synced
  */
 struct device {
@@ -24,8 +24,8 @@ struct device {
 /**
  * struct iommu_domain - an IOMMU's page table
  * @pgsize_bitmap: sizes of its leaves
- * @is_iommupt: a leaf can be unmapped by itself; else what was linked by one call must
- *	be unmapped as a whole
+ * @is_iommupt: each leaf can be unmapped separately; otherwise what was linked by one
+ *	call must be unmapped as a whole
  */
 struct iommu_domain {
 	unsigned long pgsize_bitmap;

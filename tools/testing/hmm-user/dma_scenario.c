@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A region, a device and calls of mm/hmm_dma.c, all of choices, and what they
- * promise: at an address that was handed out the device reaches the very pages that
- * the answers name, and after all was undone nothing is left.
+ * A region, a device and calls of mm/hmm_dma.c, all from choices, and what they
+ * promise: at an address that was returned, the device accesses exactly the pages of
+ * the answers, and after everything was undone nothing is left.
  */
 #include <linux/hmm-dma.h>
 #include "state.h"
@@ -15,7 +15,7 @@ static struct pci_p2pdma_map_state p2p;
 /* Pages of a DMA entry, and the entries of the region */
 static unsigned int nr_pages, nr_entries;
 
-/* Its address, as far as it was told */
+/* Its address, as far as it was passed */
 static unsigned long start;
 
 static unsigned long any_pfn(unsigned int idx)
@@ -44,7 +44,7 @@ static void any_answers(unsigned int idx)
 		flags |= HMM_PFN_WRITE;
 	for (i = 0; i < nr_pages; i++)
 		pfns[i] = flags | (pfn + i);
-	/* Pages that the CPU maps by one entry are alike */
+	/* Pages that one CPU entry maps have the same answer */
 	if (1U << order >= nr_pages && nr_pages > 1 && order)
 		return;
 	if (!choose(4))
@@ -75,7 +75,7 @@ static bool is_own(unsigned int idx)
 	return is_valid(idx) && pfn_of(idx) >= PFN_OWN;
 }
 
-/* As the contract has it: valid throughout, one piece, writable or not */
+/* As the contract requires: all valid, contiguous, all writable or none */
 static bool is_one_piece(unsigned int idx)
 {
 	const unsigned long *pfns = &map.pfn_list[idx * nr_pages];
@@ -84,7 +84,7 @@ static bool is_one_piece(unsigned int idx)
 	for (i = 0; i < nr_pages; i++) {
 		if (!(pfns[i] & HMM_PFN_VALID))
 			return false;
-		/* It may have been set since */
+		/* It may have been set since then */
 		if (((pfns[i] ^ pfns[0]) & HMM_PFN_WRITE) && !is_mapped(idx))
 			return false;
 		if ((pfns[i] & ~HMM_PFN_FLAGS) != (pfns[0] & ~HMM_PFN_FLAGS) + i)
@@ -101,7 +101,7 @@ static enum pci_p2pdma_map_type route_of(unsigned int idx)
 	return dma.p2p[pfn_of(idx) % WORLD_PAGES];
 }
 
-/* Without IOVA space to map it to, a piece of memory must begin at its own size */
+/* Without IOVA space, contiguous memory must be aligned to its size */
 static bool can_be_mapped(unsigned int idx)
 {
 	if (!is_one_piece(idx) || is_own(idx) ||
@@ -125,7 +125,7 @@ static void check_reached(unsigned int idx, dma_addr_t addr)
 
 	promise(bus == (route_of(idx) == PCI_P2PDMA_MAP_BUS_ADDR),
 		"dma: a bus address is marked as one");
-	/* A huge page can be a large leaf, in a region that has room for one */
+	/* A huge page can be a large leaf, if one fits into the region */
 	if (!bus && map.state.size && nr_entries * nr_pages >= PTRS_PER_PTE)
 		promise(!((addr ^ (start + idx * nr_pages * PAGE_SIZE)) & ~PMD_MASK),
 			"dma: IOVA space is laid out like memory");
@@ -153,7 +153,7 @@ static void map_one(unsigned int idx)
 	check_reached(idx, addr);
 }
 
-/* Whether hmm_dma_map_range() has to link that one */
+/* Whether hmm_dma_map_range() must link that one */
 static bool is_to_link(unsigned int idx)
 {
 	return is_valid(idx) && !is_own(idx) && !is_mapped(idx) &&
@@ -161,7 +161,7 @@ static bool is_to_link(unsigned int idx)
 	       route_of(idx) != PCI_P2PDMA_MAP_BUS_ADDR;
 }
 
-/* Links that it takes, if all can be mapped: one for each piece of memory */
+/* The number of links, if all can be mapped: one for each run of memory */
 static unsigned int nr_runs(unsigned int idx, unsigned int nr)
 {
 	unsigned int i, runs = 0;
@@ -211,7 +211,7 @@ static void map_range(unsigned int idx, unsigned int nr)
 	}
 }
 
-/* What is to stay mapped does, and what is not does not */
+/* Entries that must stay mapped do, and the others do not */
 static void check_unmapped(unsigned int idx, unsigned int nr, const bool *was)
 {
 	unsigned int i;
@@ -257,7 +257,7 @@ static void check_widened(size_t idx, size_t nr, size_t asked, size_t nr_asked)
 			"dma: no more than one leaf may map");
 }
 
-/* Some entries, by one call or another; @one: a call for one */
+/* Some entries, with one of the calls; @one: a call for one entry */
 static void unmap_some(unsigned int asked, unsigned int nr_asked, bool one)
 {
 	bool was[DMA_PAGES];
@@ -291,7 +291,7 @@ static void unmap_one(unsigned int idx)
 	unmap_some(idx, 1, true);
 }
 
-/* A page that the CPU lets be written by now */
+/* A page that the CPU has made writable since */
 static void upgrade(unsigned int idx)
 {
 	unsigned int i;

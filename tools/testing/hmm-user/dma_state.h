@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The state of the DMA layer, for those who judge. */
+/* The state of the DMA layer, for the checks. */
 #ifndef HMM_USER_DMA_STATE_H
 #define HMM_USER_DMA_STATE_H
 
@@ -10,13 +10,13 @@
 
 /**
  * struct dma_page - a page of IOVA space
- * @linked: it leads somewhere
- * @synced: and the device knows
- * @phys: where
+ * @linked: it is mapped
+ * @synced: and visible to the device
+ * @phys: the memory that it maps
  * @dir: whether the device may write
  * @attrs: as it was linked
- * @first: the first page of what can be unlinked only as a whole
- * @nr: how many pages that is
+ * @first: the first page of the part that can be unlinked only as a whole
+ * @nr: the number of its pages
  */
 struct dma_page {
 	bool linked;
@@ -31,13 +31,13 @@ struct dma_page {
 /**
  * struct dma_world - what is mapped
  * @iova: by pages of IOVA space
- * @direct: how much is, without IOVA
- * @p2p: how the device reaches a page, by the page's place in the world
- * @iommu: what kind of
- * @links: how many calls have linked
- * @unlinks: how many have unlinked
- * @syncs: how many have synced
- * @twists: how many calls may still fail
+ * @direct: how much is mapped without IOVA
+ * @p2p: how the device accesses a page, by the page's place in the world
+ * @iommu: the kind of IOMMU
+ * @links: number of calls that have linked
+ * @unlinks: number of calls that have unlinked
+ * @syncs: number of calls that have synced
+ * @twists: number of calls that may still fail
  */
 struct dma_world {
 	struct dma_page iova[DMA_PAGES];

@@ -2,12 +2,12 @@
 /*
  * every [-p PAGES] [-o OTHERS] [-t TWISTS] [-b] [-f] - run every world of a size
  *
- * Each choice is made in each way, the last one first, until all are done.
+ * Each choice is made in every way, the last one first, until all are done.
  *
- *   -p  ranges of so many pages
- *   -o  so much is done by others meanwhile
- *   -t  so many page faults end otherwise than well
- *   -b  a border of VMAs in the range, with and without a gap
+ *   -p  ranges of this many pages
+ *   -o  others do this many things meanwhile
+ *   -t  this many page faults do not succeed normally
+ *   -b  a boundary of VMAs in the range, with and without a gap
  *   -f  few: see struct shape
  */
 #include <stdio.h>
@@ -57,7 +57,7 @@ bool rarely(void)
 	return choose(2);
 }
 
-/* The next world differs in the last choice that can still be another one */
+/* The next world differs in the last choice that has another way left */
 static bool next_world(void)
 {
 	while (nr_choices && choices[nr_choices - 1].chosen + 1 ==

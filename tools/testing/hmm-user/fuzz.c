@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* For libFuzzer: bytes are a world and a call. */
+/* For libFuzzer: bytes determine a world and a call. */
 #include <stdio.h>
 #include "state.h"
 
@@ -13,7 +13,7 @@ void promise_broken(const char *what)
 	abort();
 }
 
-/* Behind the end nothing happens that need not */
+/* After the end, always the plainest choice */
 unsigned int choose(unsigned int nr)
 {
 	if (!nr_bytes)

@@ -18,7 +18,7 @@ void promise_broken(const char *what)
 
 unsigned int choose(unsigned int nr)
 {
-	/* splitmix64: any neighbouring seeds will do */
+	/* splitmix64: even neighbouring seeds are fine */
 	u64 x = state += 0x9e3779b97f4a7c15;
 
 	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What hmm_range_fault() promises, as assertions.  Tests, fuzzer and proof all ask
- * here.  Numbers are those of the promises in mm/hmm.c.
+ * What hmm_range_fault() promises, as assertions for tests, fuzzer and proof.  Numbers
+ * are those of the promises in mm/hmm.c.
  *
- * What a page is to the caller is worked out anew from the arrays of the world, by
- * the table in mm/hmm.c, with nothing of its code.
+ * What a page is to the caller is determined again from the arrays of the world, by
+ * the table in mm/hmm.c, with none of its code.
  */
 #include "state.h"
 
-/* What is asked */
+/* Requests */
 
 unsigned long oracle_request(const struct hmm_range *range, unsigned long entry)
 {
@@ -19,7 +19,7 @@ unsigned long oracle_request(const struct hmm_range *range, unsigned long entry)
 	return all & HMM_PFN_REQ_WRITE ? REQ_WRITE : REQ_READ;
 }
 
-/* What is there */
+/* Pages */
 
 bool oracle_is_for_devices(const struct vm_area_struct *vma)
 {
@@ -96,7 +96,7 @@ struct meaning oracle_meaning(unsigned int page)
 	return meaning_of(&w.pte[page].e, vma, 0, 0);
 }
 
-/* Page faults, as they are asked for */
+/* Page faults, when the call makes them */
 
 #define ORACLE_MAX_TRIES	4
 
@@ -135,7 +135,7 @@ static unsigned long entry_at(const struct hmm_range *range, unsigned int i)
 	return range->hmm_pfns[i] & ~HMM_PFN_STICKY;
 }
 
-/* An answer that was true at some time, and is what was asked */
+/* An answer that was true at some time, and satisfies the request */
 static bool is_answer(const struct hmm_range *range, unsigned int i)
 {
 	unsigned int page = world_page(range->start) + i, seen;
@@ -154,7 +154,7 @@ static bool is_input(const struct hmm_range *range, unsigned int i, bool unlocke
 	unsigned long entry = entry_at(range, i);
 	unsigned long input = w.inputs[world_page(range->start) + i];
 
-	/* Not kept where it is no request, if the call has started over */
+	/* Not kept if it is no request and the call has started over */
 	if (unlocked && !entry && w.attempts > 1 &&
 	    oracle_request(range, 0) == oracle_request(range, REQ_WRITE))
 		return true;
@@ -170,7 +170,7 @@ static void check_form(unsigned long entry)
 			"3: nothing but ERROR without VALID");
 }
 
-/* What is answered holds still, if the notifier was not called */
+/* Answers are still true if the notifier was not called */
 static void check_holds(unsigned long entry, unsigned int page)
 {
 	const unsigned long place = ~(unsigned long)HMM_PFN_WRITE;
@@ -217,7 +217,7 @@ static void check_answers(const struct hmm_range *range, unsigned int nr)
 	}
 }
 
-/* Whether the page with number @i is one to fail with @ret */
+/* Whether page @i may make the call fail with @ret */
 static bool is_reason(const struct hmm_range *range, unsigned int i, int ret)
 {
 	unsigned int page = world_page(range->start) + i, seen;
@@ -248,7 +248,7 @@ static bool is_reason_somewhere(const struct hmm_range *range, unsigned int from
 	return false;
 }
 
-/* Errors that are of a page: answers before it, inputs from it on */
+/* Errors of a page: answers before it, inputs from it on */
 static void check_split(const struct hmm_range *range, unsigned int nr, int ret,
 			bool unlocked)
 {
@@ -289,7 +289,7 @@ static void check_errno(int ret, bool unlocked, unsigned long timeout)
 	}
 }
 
-/* What events tell */
+/* Trace events */
 
 void world_trace_begin(void)
 {

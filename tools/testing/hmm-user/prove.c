@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * For CBMC: the steps of a walk, each for all that it can meet at once.
+ * For CBMC: the steps of a walk, each for all possible states at once.
  *
- * A whole call has too many ways to go for that; every.c runs those of small worlds
- * one by one.  A step is what mm/hmm.c does with one page table, or with one entry
- * that maps many pages: whatever the entries are, whatever is asked, wherever the
- * step begins and ends.  The source is included for its statics.
+ * A whole call has too many paths for that; every.c runs those of small worlds one by
+ * one.  A step is what mm/hmm.c does with one page table, or with one entry that maps
+ * many pages: for any entries, any requests, and any begin and end of the step.  The
+ * source is included for its static functions.
  */
 #include HMM_SOURCE
 #include "state.h"
@@ -36,7 +36,7 @@ static struct hmm_range range;
 static struct hmm_walk hw;
 static unsigned long entries[WORLD_PAGES], before[WORLD_PAGES];
 
-/* Any call, at any place of it, in a VMA that devices get something of */
+/* Any call, at any point of it, in a VMA that devices can access */
 static void any_step(unsigned int first, unsigned int nr)
 {
 	struct vm_area_struct *vma = &w.vma[0];
@@ -87,13 +87,13 @@ static struct entry any_leaf(void)
 		__CPROVER_assume(e.pfn >= PFN_OWN);
 	else
 		__CPROVER_assume(e.pfn < PFN_OWN);
-	/* No entry lets be written to what its VMA does not, nor the zero page */
+	/* No entry is writable if its VMA is not, or if it is the zero page */
 	__CPROVER_assume(!e.write || ((w.vma[0].vm_flags & VM_WRITE) && e.pfn));
 	__CPROVER_assume(e.pfn || !e.special);
 	return e;
 }
 
-/* What the step must have found, of pages that have come to their meanings */
+/* What the step must have found for the pages that it has reached */
 static void check_step(int ret, unsigned int first, unsigned int nr)
 {
 	const struct vm_area_struct *vma = &w.vma[0];
@@ -131,7 +131,7 @@ static void check_step(int ret, unsigned int first, unsigned int nr)
 			"1: all is answered that is as asked");
 }
 
-/* A page table: all that may be in it */
+/* A page table with any contents */
 void prove_table(void)
 {
 	unsigned int first = choose(PTRS_PER_PTE), i;
@@ -151,7 +151,7 @@ void prove_table(void)
 	check_step(ret, first, nr);
 }
 
-/* One entry of a PMD, or of hugetlb, of which the range has a part */
+/* One PMD or hugetlb entry, of which the range contains a part */
 static void prove_one(bool hugetlb)
 {
 	unsigned int first = choose(PTRS_PER_PTE);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A world, a range and a call, all of choices, and what is promised of them. */
+/* A world, a range and a call, all from choices, and the promises for them. */
 #include "state.h"
 
-/* What the driver left in entries, where it is no request */
+/* What the driver left in entries, apart from requests */
 #define LITTER		0x2a5UL
-/* Behind the last entry, which nobody may touch */
+/* After the last entry; nobody may change it */
 #define FENCE		0x5a5a5a5a5a5a5a5aUL
 
 static unsigned long entries[WORLD_PAGES + 2];
@@ -87,7 +87,7 @@ static int call_locked(struct hmm_range *range)
 	return ret;
 }
 
-/* Without others, and whatever its own faults did to the notifier */
+/* Without others, and regardless of notifier calls by its own faults */
 static void again_locked(struct hmm_range *range, int ret)
 {
 	unsigned int i, nr = (range->end - range->start) >> PAGE_SHIFT;
@@ -116,7 +116,7 @@ static int call_unlocked(struct hmm_range *range, unsigned long timeout)
 	return ret;
 }
 
-/* A mistake of the caller: nothing is touched */
+/* A mistake of the caller: nothing is changed */
 static bool is_mistake(struct hmm_range *range)
 {
 	switch (choose(64)) {
@@ -196,7 +196,7 @@ void scenario(const struct bounds *b)
 	w.twists = b->twists;
 	hmm_dma_maps.counter = shape.few || choose(2);
 	w.reaped = shape.unlocked && !shape.few && rarely();
-	/* Without a timeout, the call would be kept for ever */
+	/* Without a timeout, the call would never end */
 	if (!shape.unlocked || timeout) {
 		w.taker = any_taker();
 		w.stuck = any_stuck();

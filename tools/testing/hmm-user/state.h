@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The state of the world, for those who make it and those who judge: mm/hmm.c does
+ * The state of the world, for the code that creates it and the checks: mm/hmm.c does
  * not see it.
  */
 #ifndef HMM_USER_STATE_H
@@ -29,25 +29,25 @@ struct meaning {
 };
 
 /**
- * struct world - all there is
+ * struct world - the whole state
  * @seen: what each page has meant since the sequence was last read
  * @sticky: the driver's bits, as the driver and other threads have left them
- * @inputs: what the caller had in the entries
+ * @inputs: entries as passed by the caller
  * @others: what others may still do
- * @twists: how many page faults may still end otherwise than well
+ * @twists: how many page faults may still end without success
  * @twisted: one has
  * @taker: page that others take away after each fault, or WORLD_PAGES
  * @stuck: page whose faults succeed and map nothing, or WORLD_PAGES
  * @for_mmap_lock: there is a reason to take mmap_lock: a VMA could not be locked,
- *	or a fault asks for it, which is of page @retried_page
+ *	or a fault of page @retried_page needs it
  * @others_notified: others have called the notifier
- * @own_notified: a page fault of the call has
+ * @own_notified: a page fault of the call has called it
  * @others_changed: others have changed entries, or mappings
  * @did_not_come: all faults of a page changed nothing, as far as the call can see
- * @tracing: the begin of a call was traced, and not its end; there had been
+ * @tracing: the begin of a call was traced, but not its end; there had been
  *	@faults_before page faults
  * @failed: errno of the last page fault that failed, of page @failed_page
- * @must_tell: when it did, nothing else was in the way of the call
+ * @must_tell: when it did, nothing else kept the call from succeeding
  */
 struct world {
 	struct mm_struct mm;
@@ -118,7 +118,7 @@ static inline unsigned long world_addr(unsigned int page)
 }
 
 /**
- * struct shape - what is where
+ * struct shape - the layout of a world
  * @first: page of the range
  * @nr: pages in the range
  * @vma_end: end of the first VMA
@@ -126,8 +126,8 @@ static inline unsigned long world_addr(unsigned int page)
  *	the first one ends there
  * @unlocked: which of the two calls it is
  * @bare: nothing is mapped outside of the range
- * @few: what is of no account for how pages are answered is not varied: the sticky
- *	bits are set, and taken care of; the notifier watches all; the mm is not reaped
+ * @few: do not vary what does not affect answers: the sticky bits are set, and
+ *	checked; the interval covers everything; the mm is not reaped
  */
 struct shape {
 	unsigned int first;
@@ -140,10 +140,10 @@ struct shape {
 };
 
 /**
- * struct bounds - how much of a world is made
- * @shape: if it is not to be any
- * @others: at most as much is done by others meanwhile
- * @twists: at most as many page faults end otherwise than well
+ * struct bounds - limits of a world
+ * @shape: NULL for any
+ * @others: the most that others do meanwhile
+ * @twists: the most page faults that end without success
  */
 struct bounds {
 	const struct shape *shape;
@@ -168,10 +168,10 @@ void oracle_fault(struct vm_area_struct *vma, unsigned int page,
 void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 		     unsigned long timeout);
 
-/* scenario.c: a world and a call, of choices */
+/* scenario.c: a world and a call, from choices */
 void scenario(const struct bounds *b);
 
-/* dma_scenario.c: a region and what is done with it */
+/* dma_scenario.c: a region and its uses */
 void scenario_dma(const struct bounds *b);
 
 #endif /* HMM_USER_STATE_H */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The world: page tables, who changes them, page faults, locks.  See world.h.
+ * The world: page tables and their changes, page faults, locks.  See world.h.
  */
 #include "state.h"
 
@@ -10,7 +10,7 @@ struct hstate world_hstate;
 char world_owner;
 unsigned long jiffies;
 
-/* Locks, RCU, what may sleep */
+/* Locks, RCU, sleeping */
 
 static void may_sleep(void)
 {
@@ -81,7 +81,7 @@ int mmap_read_lock_killable(struct mm_struct *mm)
 	return 0;
 }
 
-/* Not used: who waits here cannot be killed */
+/* Not used: a task that waits here cannot be killed */
 void mmap_read_lock(struct mm_struct *mm)
 {
 	promise(false, "7: who waits for mmap_lock can be killed");
@@ -123,7 +123,7 @@ bool check_stable_address_space(struct mm_struct *mm)
 	return w.reaped;
 }
 
-/* Memory of the kernel's own */
+/* Kernel memory */
 
 void *kvcalloc(size_t nr, size_t size, gfp_t gfp)
 {
@@ -157,7 +157,7 @@ void kvfree(void *memory)
 	free(memory);
 }
 
-/* The notifier, and the driver's part in it: its bits of the entries are cleared */
+/* The notifier, and the driver's callback, which clears its bits in the entries */
 
 static bool world_watches(unsigned int first, unsigned int nr)
 {
@@ -194,7 +194,7 @@ unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 	w.attempts++;
 	w.last_faulted = WORLD_PAGES;
 	w.retried_page = WORLD_PAGES;
-	/* It notices that after this, as it does when it goes to sleep */
+	/* It notices this afterwards, as it does when it goes to sleep */
 	promise(!w.killed || !w.attempts_killed++, "7: no more attempts once killed");
 	world_others();
 	world_remember_anew();
@@ -371,7 +371,7 @@ void world_remember_anew(void)
 	world_remember(0, WORLD_PAGES);
 }
 
-/* Frames are of four generations, each as large as the world: so a page has its own */
+/* Frames have four generations, each as large as the world, so that each page has its own */
 static unsigned int new_pfn(unsigned int page, unsigned int old)
 {
 	unsigned int generation = 0;
@@ -393,12 +393,12 @@ static bool vma_may_write(const struct vm_area_struct *vma)
 	return vma->vm_flags & VM_WRITE;
 }
 
-/* How an entry may come to be: of any kind that its level and VMA can have */
+/* Creates an entry of any kind that its level and VMA allow */
 enum level { LEVEL_PTE, LEVEL_PMD, LEVEL_PUD, LEVEL_HUGETLB };
 
 static unsigned int any_kind(enum level level)
 {
-	/* A table first, for the sake of what is in it */
+	/* A table first, as it leads to more entries */
 	static const unsigned char pmd[] = {
 		TABLE, NONE, PRESENT, MIGRATION, DEVICE_PRIVATE,
 	};
@@ -462,7 +462,7 @@ static struct entry any_entry(enum level level, unsigned int page,
 	return e;
 }
 
-/* A huge entry is of one VMA; a PUD is of DAX, which no stack of any kind is */
+/* A huge entry belongs to one VMA; a PUD is DAX, which is never a stack of any kind */
 static bool vma_has_huge(const struct vm_area_struct *vma, unsigned int first,
 			 unsigned int nr)
 {
@@ -583,7 +583,7 @@ void world_build(const struct shape *shape)
 		any_huge(shape, page);
 }
 
-/* Page table walks: what is called, and when, is what mm/pagewalk.c promises */
+/* Page table walks: callbacks are called as mm/pagewalk.c promises */
 
 static int walk_pmds(unsigned long addr, unsigned long end, struct mm_walk *walk)
 {
@@ -691,7 +691,7 @@ int walk_page_range_vma(struct vm_area_struct *vma, unsigned long start,
 	return ret;
 }
 
-/* The next border of a VMA behind @addr */
+/* The next boundary of a VMA after @addr */
 static unsigned long next_border(unsigned long addr, unsigned long end)
 {
 	struct vm_area_struct *vma = world_vma(world_page(addr));
@@ -724,7 +724,7 @@ int walk_page_range(struct mm_struct *mm, unsigned long start, unsigned long end
 		}
 		ret = ops->test_walk(start, next, &walk);
 		if (ret > 0) {
-			/* 1 is to skip this VMA, and not for the caller */
+			/* 1 means to skip this VMA, and is not returned to the caller */
 			promise(ret == 1, "world: a VMA is tested with 0, 1 or an error");
 			ret = 0;
 			continue;
@@ -736,7 +736,7 @@ int walk_page_range(struct mm_struct *mm, unsigned long start, unsigned long end
 	return ret;
 }
 
-/* Page faults: what they make of the entry of a page */
+/* Page faults: how they change the entry of a page */
 
 /* The one entry that maps @page, wherever it is, and the pages that it maps */
 static struct entry *entry_of(unsigned int page, unsigned int *first,
@@ -773,7 +773,7 @@ static void make_ptes(unsigned int page)
 	w.pmd[pmd_of(page)].e = (struct entry){ .kind = TABLE };
 }
 
-/* What was mapped by one entry of a PMD is mapped by as many PTEs */
+/* Memory that a PMD maps is mapped by PTEs instead */
 static void split_pmd(unsigned int page)
 {
 	struct entry e = w.pmd[pmd_of(page)].e;
@@ -787,7 +787,7 @@ static void split_pmd(unsigned int page)
 	w.pmd[pmd_of(page)].e = (struct entry){ .kind = TABLE };
 }
 
-/* Memory for what is not there; others may hear of it */
+/* Memory for an absent page; others may be notified */
 static void serve_absent(struct vm_area_struct *vma, struct entry *e,
 			 unsigned int first, unsigned int nr, bool write, bool own)
 {
@@ -806,7 +806,7 @@ static void serve_absent(struct vm_area_struct *vma, struct entry *e,
 			   dirty);
 }
 
-/* A hole is filled by a page, a huge page, or what else is in the file */
+/* A hole is filled by a page, a huge page, or whatever is in the file */
 static void serve_hole(struct vm_area_struct *vma, unsigned int page, bool write)
 {
 	unsigned int first = pmd_begin(page), i;
@@ -829,11 +829,11 @@ static void serve_hole(struct vm_area_struct *vma, unsigned int page, bool write
 			w.pte[i].e = entry_present(new_pfn(i, 0), false, false);
 }
 
-/* A page is written to that the entry does not let be written to */
+/* A write to a page whose entry is not writable */
 static void serve_write(struct entry *e, unsigned int page, unsigned int first,
 			unsigned int nr, bool own)
 {
-	/* The page is nobody else's, or it is written back: nothing but a bit */
+	/* The page belongs to nobody else, or is written back: only a bit changes */
 	if (e->pfn != PFN_ZERO && (e->write || choose(2))) {
 		e->write = true;
 		e->dirty = true;
@@ -886,7 +886,7 @@ static void serve(struct vm_area_struct *vma, unsigned int page, bool write,
 	world_remember(pud_begin(page), PTRS_PER_PTE * PTRS_PER_PMD);
 }
 
-/* What others do */
+/* Actions of others */
 
 static void others_take(unsigned int page)
 {
@@ -929,7 +929,7 @@ static void others_change_pmd(unsigned int page)
 	world_remember(first, PTRS_PER_PTE);
 }
 
-/* The process reads or writes a page, which may be a page fault of its own */
+/* The process reads or writes a page, which may cause a page fault */
 static void others_access(unsigned int page)
 {
 	struct vm_area_struct *vma = world_vma(page);
@@ -1035,7 +1035,7 @@ static vm_fault_t fault_fails(unsigned int page, vm_fault_t fault)
 	return fault;
 }
 
-/* Otherwise than well */
+/* Without success */
 static vm_fault_t fault_twisted(struct vm_area_struct *vma, unsigned int page,
 				unsigned int flags)
 {
@@ -1061,7 +1061,7 @@ static vm_fault_t fault_twisted(struct vm_area_struct *vma, unsigned int page,
 			return fault_drops_lock(vma, page, flags, VM_FAULT_COMPLETED);
 		return 0;
 	default:
-		return 0;	/* found it changed, and leaves it at that */
+		return 0;	/* found it changed, and does nothing more */
 	}
 }
 

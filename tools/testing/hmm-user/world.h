@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A world for mm/hmm.c in user space: as much of the kernel as it uses, over page
- * tables that are arrays.
+ * A world for mm/hmm.c in user space: those parts of the kernel that it uses, with
+ * arrays as page tables.
  *
- * Everything that may go one way or another is a choose(), so that the same world
- * is run by tests (all ways, in turn), by a fuzzer (bytes) and by a model checker
- * (all ways at once).  Locks, RCU and what may sleep check how they are used.
+ * Everything that may vary is a choose(), so that the same world can be run by tests
+ * (all ways, in turn), by a fuzzer (bytes) and by a model checker (all ways at once).
+ * Locks, RCU and functions that may sleep check how they are used.
  */
 #ifndef HMM_USER_WORLD_H
 #define HMM_USER_WORLD_H
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the compiler is told */
+/* Compiler attributes */
 
 typedef uint32_t u32;
 typedef uint64_t u64;
@@ -61,7 +61,7 @@ typedef unsigned int vm_fault_t;
 #define ALIGN_DOWN(x, to)	((x) & ~((unsigned long)(to) - 1))
 #define ALIGN(x, to)		ALIGN_DOWN((x) + (to) - 1, to)
 
-/* Promises, and what the kernel asks of those who call it */
+/* Promises, and what the kernel requires of callers */
 void promise_broken(const char *what);
 
 #ifdef __CPROVER__
@@ -71,14 +71,14 @@ void promise_broken(const char *what);
 #endif
 
 /**
- * choose() - one of the ways that things may go
+ * choose() - choose one of several ways to continue
  * @nr: how many ways there are
  *
  * Return: the number of one, 0 being the plainest.
  */
 unsigned int choose(unsigned int nr);
 
-/* The same, for those who choose at random: mostly 0, or rarely true */
+/* The same for random choices: mostly 0, or rarely true */
 unsigned int choose_mostly(unsigned int nr);
 bool rarely(void);
 
@@ -99,7 +99,7 @@ static inline void set_mask_bits(unsigned long *word, unsigned long mask,
 bool world_warn(bool cond);
 #define WARN_ON_ONCE(cond)	world_warn(cond)
 
-/* Geometry: small, so that all levels are in a few pages */
+/* Geometry: small, so that a few pages have all levels */
 
 #ifndef WORLD_PTE_BITS
 #define WORLD_PTE_BITS		2
@@ -168,9 +168,9 @@ typedef struct { struct entry e; } pmd_t;
 typedef struct { struct entry e; } pud_t;
 typedef struct { struct entry e; } softleaf_t;
 
-/* Memory: page frames, each with a struct page, and whose they are by their number */
+/* Memory: page frames, each with a struct page; the number determines the owner */
 
-#define PFN_ZERO	0U		/* as many zero pages as a huge one has */
+#define PFN_ZERO	0U		/* as many zero pages as a huge page has pages */
 #define PFN_SYSTEM	(WORLD_PAGES)
 #define PFN_OWN		(PFN_SYSTEM + 4 * WORLD_PAGES)
 #define PFN_FOREIGN	(PFN_OWN + WORLD_PAGES)
@@ -225,8 +225,8 @@ struct mm_struct {
  * struct vm_area_struct - a VMA
  * @vm_refcnt: how often it is locked
  * @hugetlb: has entries of PMD size, in a table of their own
- * @secretmem: for no device
- * @rwp: userfaultfd wants to hear of accesses to protnone entries
+ * @secretmem: not for devices
+ * @rwp: userfaultfd reports accesses to protnone entries
  */
 struct vm_area_struct {
 	struct mm_struct *vm_mm;
@@ -247,11 +247,11 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr);
 struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long addr);
 void vma_end_read(struct vm_area_struct *vma);
 
-/* Somebody waits to change the VMA, or not */
+/* Somebody may be waiting to change the VMA */
 #define VM_REFCNT_EXCLUDE_READERS_FLAG	1U
 #define refcount_read(refcnt)	((void)(refcnt), choose(2))
 
-/* What mm/hmm.c asks of entries */
+/* What mm/hmm.c reads from entries */
 
 #define pte_present(pte)	((pte).e.kind == PRESENT)
 #define pte_none(pte)		((pte).e.kind == NONE)
@@ -447,7 +447,7 @@ static inline int vm_fault_to_errno(vm_fault_t fault, int foll_flags)
 #define this_cpu_inc(var)	((void)(var)++)
 #define this_cpu_add(var, n)	((void)((var) += (n)))
 
-/* Events: somebody looks at all of them, except in proofs */
+/* Events: all are enabled, except in proofs */
 void world_trace_begin(void);
 void world_trace_end(unsigned int faults, unsigned long answers, bool all);
 
@@ -471,7 +471,7 @@ static inline u64 ktime_get_ns(void)
 	return 1;
 }
 
-/* Memory of the kernel's own */
+/* Kernel memory */
 
 #define GFP_KERNEL	1U
 #define __GFP_NOWARN	2U

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * counts WHO CASE... - what hmm_range_fault() does, counted, not timed
+ * counts WHO CASE... - count what hmm_range_fault() does, without timing it
  *
- * Prints lines of row, WHO, round, value and unit.  Run in a guest, as
+ * Prints lines of row, WHO, round, value and unit.  Runs in a guest, as
  * huge pages do not exist in User Mode Linux: see bench.sh.
  */
 #define _GNU_SOURCE
@@ -43,7 +43,7 @@ static void *must(void *p, const char *what)
 	return p;
 }
 
-/* Makes the call, which has to succeed */
+/* Makes the call, which must succeed */
 static void ask(struct call *c, uint64_t what, uint32_t flags)
 {
 	c->raw.flags = flags;
@@ -177,7 +177,7 @@ static void file_instructions(const char *row)
 	int fd = memfd_new(HUGE, 0);
 	char *p = must(map_anon(HUGE, false), "memory");
 
-	/* In its place, which is aligned: or folios would be small */
+	/* At an aligned offset: otherwise folios would be small */
 	must(mmap(p, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
 	     "memfd");
 	fill(p, HUGE);
@@ -186,7 +186,7 @@ static void file_instructions(const char *row)
 	close(fd);
 }
 
-/* As most file systems cache today: folios of more than a page */
+/* Like the page cache of most file systems today: folios of more than a page */
 static void large_instructions(void)
 {
 	const char *file = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled";
@@ -291,7 +291,7 @@ static void do_scaling(void)
 	}
 }
 
-/* How long others of more importance wait for the processor */
+/* How long threads of higher priority wait for the processor */
 
 static uint64_t now(void)
 {
@@ -347,7 +347,7 @@ static void watched(const char *row, void *p, unsigned long nr, uint64_t what)
 	call_free(c);
 }
 
-/* From the kill to the end of a process amid a long call */
+/* From the kill to the exit of a process during a long call */
 static void killed(const char *row, void *p, unsigned long nr, uint64_t what)
 {
 	struct call *c = call_new(p, nr);

@@ -3,9 +3,9 @@
  * hmm_range_fault() against what it replaces, on one mapping, in one kernel.
  *
  * Built into User Mode Linux by ../bench.sh, next to the stock walker under
- * other symbol names.  Prints one line per measured slice and powers off; what
- * the lines mean is for judge.py to say.  Everybody is called the same way: with
- * mmap_lock held and the notifier's sequence read outside the measured time.
+ * other symbol names.  Prints one line per measured slice and powers off; judge.py
+ * evaluates the lines.  All contestants are called the same way: with mmap_lock held
+ * and the notifier's sequence read outside the measured time.
  */
 #define pr_fmt(fmt) "hmm-bench: " fmt
 
@@ -30,7 +30,7 @@
 
 #define BENCH_PAGES	(1UL << 20)		/* of the largest mapping */
 #define BENCH_FILE	(16384UL)		/* pages of the file */
-#define BENCH_CALL	(512UL)			/* pages a call, unless named */
+#define BENCH_CALL	(512UL)			/* pages per call, unless given */
 #define BENCH_FLAGS	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
 
 static unsigned int rounds = 31;
@@ -42,13 +42,13 @@ module_param(only, charp, 0);
 /**
  * struct bench - what all contestants share
  * @mm: whose memory it is
- * @file: the file behind shared mappings, its pages all cached
+ * @file: the file of shared mappings, entirely cached
  * @notifier: over @addr
  * @addr: the mapping
  * @nr: its pages
  * @pfns: entries for all of it
- * @pages: what GUP answers, for as many
- * @user: page of user memory for what PAGEMAP_SCAN reads and writes
+ * @pages: answers of GUP, for as many pages
+ * @user: page of user memory that PAGEMAP_SCAN reads and writes
  */
 struct bench {
 	struct mm_struct *mm;
@@ -64,8 +64,8 @@ struct bench {
 /**
  * struct bench_who - a contestant
  * @name: as printed
- * @call: does the work of @range, answering into its entries or, for peers,
- *	into arrays of @bench
+ * @call: does the work of @range, and answers in its entries or, for peers,
+ *	in arrays of @bench
  */
 struct bench_who {
 	const char *name;
@@ -127,7 +127,7 @@ static void bench_floor_table(pmd_t *pmd, struct mm_struct *mm,
 	pte_unmap_unlock(start, ptl);
 }
 
-/* What reading page tables costs at the very least */
+/* The minimum cost of reading page tables */
 static int bench_floor(struct bench *bench, struct hmm_range *range)
 {
 	unsigned long *pfns = range->hmm_pfns;
@@ -144,7 +144,7 @@ static int bench_floor(struct bench *bench, struct hmm_range *range)
 	return 0;
 }
 
-/* The page faults alone, one for each so many pages */
+/* The page faults alone, one for each group of pages */
 static int bench_faults(struct bench *bench, struct hmm_range *range,
 			unsigned long step, unsigned int flags)
 {
@@ -201,7 +201,7 @@ static int bench_pin(struct bench *bench, struct hmm_range *range)
 
 #define BENCH_REGIONS	64
 
-/* Tells no pfns, and pages that are alike as one region */
+/* Reports no pfns, and similar pages as one region */
 static int bench_scan(struct bench *bench, struct hmm_range *range)
 {
 	struct pm_scan_arg arg = {
@@ -251,7 +251,7 @@ static const struct bench_who bench_writes[] = {
 	{}
 };
 
-/* Whose own faults call the notifier */
+/* Its own faults call the notifier */
 static const struct bench_who bench_copies[] = {
 	BENCH_WHO("ours", bench_ours_unlocked),
 	BENCH_WHO("stock", bench_stock_unlocked),
@@ -290,12 +290,12 @@ enum bench_map {
  * @who: its contestants
  * @map: what they work on
  * @nr: pages of the mapping
- * @step: pages a call
+ * @step: pages per call
  * @flags: default_flags
  * @mask: pfn_flags_mask
- * @in: what entries come in with
- * @once: a mapping is good for one slice only
- * @loops: go over the mapping so often in a slice
+ * @in: input in the entries
+ * @once: a mapping can be used for one slice only
+ * @loops: how often a slice goes over the mapping
  */
 struct bench_row {
 	const char *name;
@@ -362,7 +362,7 @@ static unsigned long bench_mmap(struct bench *bench, const struct bench_row *row
 	unsigned long prot = PROT_READ | PROT_WRITE;
 	unsigned long addr, at, len = row->nr << PAGE_SHIFT;
 
-	/* Aligned, so that everybody meets the same page tables */
+	/* Aligned, so that everybody gets the same page tables */
 	addr = vm_mmap(NULL, 0, len + PGDIR_SIZE, PROT_NONE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, 0);
 	if (IS_ERR_VALUE(addr))
@@ -422,7 +422,7 @@ static void bench_unmap(struct bench *bench)
 	vm_munmap(bench->addr, bench->nr << PAGE_SHIFT);
 }
 
-/* Pages that are dirty are mapped dirty by reading them, too */
+/* Dirty pages are mapped dirty even by reads */
 static int bench_clean_file(struct file *file)
 {
 	struct folio *folio;
@@ -461,8 +461,8 @@ static int bench_map(struct bench *bench, const struct bench_row *row)
 }
 
 /*
- * The processor time that the host has given to this kernel.  The host may have
- * other work, and then ktime_get() would measure that.
+ * The processor time that the host has given to this kernel.  ktime_get() would also
+ * measure other work of the host.
  */
 static u64 bench_now(void)
 {
@@ -532,8 +532,8 @@ static int bench_slice(struct bench *bench, const struct bench_row *row,
 }
 
 /*
- * Each round begins with the next contestant, and each second one goes backwards:
- * whom one follows tells in what state it finds caches and free pages.
+ * Each round begins with the next contestant, and every second one goes backwards:
+ * the state of caches and free pages depends on the previous contestant.
  */
 static int bench_round(struct bench *bench, const struct bench_row *row, int round)
 {
@@ -551,7 +551,7 @@ static int bench_round(struct bench *bench, const struct bench_row *row, int rou
 	return ret;
 }
 
-/* Rows that share a mapping take turns, too; the first round warms up only */
+/* Rows that share a mapping take turns, too; the first round is only for warming up */
 static int bench_run(struct bench *bench, const struct bench_row *rows,
 		     unsigned int nr)
 {
@@ -641,7 +641,7 @@ static int __init bench_start(void)
 
 	if (IS_ERR(task))
 		return PTR_ERR(task);
-	/* It powers off before the kernel would find that there is no root */
+	/* Powers off before the kernel finds that there is no root file system */
 	wait_for_completion(&bench_end);
 	return 0;
 }

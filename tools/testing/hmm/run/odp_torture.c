@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * odp_torture - RDMA into memory that is taken away under the device
+ * odp_torture - RDMA into memory that is taken away while the device uses it
  *
  * Workers WRITE, READ and do atomics while mutators page out, collapse, split,
- * mprotect, mremap, fork and drop the same pages. What needs quiet is checked by
- * tools/testing/selftests/rdma/rxe_odp.c.
+ * mprotect, mremap, fork and drop the same pages. Checks that do not allow concurrent
+ * changes are in tools/testing/selftests/rdma/rxe_odp.c.
  *
  * Data and shadow change under the lock of their stripe, and so does whatever
- * changes what memory holds (MADV_DONTNEED, mremap, ...). Whatever only changes
- * how memory is mapped (MADV_PAGEOUT, MADV_COLLAPSE, ...) takes no lock and hits
- * the device in mid-flight.
+ * changes the contents of memory (MADV_DONTNEED, mremap, ...). Whatever only changes
+ * how memory is mapped (MADV_PAGEOUT, MADV_COLLAPSE, ...) takes no lock and happens
+ * during requests of the device.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -56,11 +56,11 @@ static const char * const mutation_names[] = {
 	[MUT_FORK]	= "fork",
 };
 
-/* What the threads of one storm share. */
+/* Shared by the threads of one storm. */
 struct storm {
 	struct area *area;
 	struct link *links;
-	pthread_mutex_t vma_lock;	/* mremap wants whole VMAs */
+	pthread_mutex_t vma_lock;	/* mremap needs whole VMAs */
 	uint8_t *spare;			/* of a stripe's size, for mremap */
 	atomic_size_t hot;		/* the stripe that was mutated last */
 	atomic_ulong mutations[NR_MUTATIONS];
@@ -88,7 +88,7 @@ static void unlock_pair(struct area *a, size_t lo, size_t hi)
 	pthread_mutex_unlock(&a->stripes[lo].lock);
 }
 
-/* Lengths of every magnitude, none more likely to be round than chance has it. */
+/* Lengths of every magnitude; round ones are no more likely than others. */
 static size_t some_length(struct rng *rng)
 {
 	return 1 + below(rng, 1UL << below(rng, 17));
@@ -203,7 +203,7 @@ static bool mutate_exec(struct actor *m, size_t stripe)
 	return ok;
 }
 
-/* Gone for good: anonymous pages by MADV_DONTNEED, file pages by a hole. */
+/* Discards the contents: anonymous pages by MADV_DONTNEED, file pages by a hole. */
 static bool mutate_drop(struct actor *m, size_t stripe)
 {
 	struct area *a = m->storm->area;
@@ -256,7 +256,7 @@ static bool move(uint8_t *from, uint8_t *to)
 		      MREMAP_DONTUNMAP, to) == to;
 }
 
-/* Two stripes change places, and neither address is ever unmapped. */
+/* Two stripes are swapped, and neither address is ever unmapped. */
 static bool swap_stripes(struct storm *s, size_t lo, size_t hi)
 {
 	uint8_t *x = s->area->mem + lo * STRIPE;
@@ -303,7 +303,7 @@ static bool mutate_mremap(struct actor *m, size_t stripe)
 	return ok;
 }
 
-/* What the child got at fork() stays, whatever the device writes meanwhile. */
+/* The child's memory must not change, whatever the device writes meanwhile. */
 static void child_watches(struct area *a, size_t stripe)
 {
 	for (int i = 0; i < 4; i++) {
@@ -438,8 +438,8 @@ static void storm_report(struct storm *s, unsigned long checked,
 }
 
 /*
- * A RAM disk keeps pages that went out in no cache: each comes back by a true
- * swap-in, but dirty.
+ * There is no cache for pages that are swapped out to a RAM disk: each comes back by a
+ * real swap-in, but dirty.
  */
 static void prefer_storm_swap(void)
 {
@@ -482,7 +482,7 @@ static void storm(struct area *a, unsigned int seconds, struct rng *rng)
 	storm_report(&s, checked, wrong, failed);
 }
 
-/* ------------------------------------------------------------ what is watched */
+/* ------------------------------------------------------------ counters */
 
 static void *watch_pinned(void *arg)
 {
@@ -508,8 +508,8 @@ static void *watch_pinned(void *arg)
 }
 
 /*
- * The number behind @name in a file of names and numbers; false where the
- * kernel has no such count.
+ * Reads the number after @name in a file of names and numbers; false if the kernel
+ * has no such count.
  */
 static bool counter(const char *path, const char *name, unsigned long *value)
 {
