@@ -94,7 +94,7 @@ try() { # NAME...
 	for file in $(for name; do file "$name"; done | sort -u); do
 		make_module "none-$(basename "$file" .c)" "$file"
 	done
-	say "the tests, each with its mutant and without"
+	say "running the tests, each with its mutant and without"
 	for name; do
 		list_tests "$name" "$name"
 		list_tests "$(without "$name")" "$name" sound
