@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # files: mm/hmm.c mm/hmm_walk.c mm/hmm_dma.c mm/Makefile
-# $base: Linux as it comes
+# $base: unmodified Linux
 #
 # The DMA part of mm/hmm.c begins with the kernel-doc of hmm_dma_map_alloc().
 first=$(($(grep -n '^ \* hmm_dma_map_alloc ' "$base/mm/hmm.c" | cut -d: -f1) - 1))

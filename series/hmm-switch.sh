@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # files: mm/Makefile
 #
-# What stood there for the time of the two walkers goes, for mm/Makefile.01-hmm.patch.
+# Removes the lines for two walkers; mm/Makefile.01-hmm.patch adds the final ones.
 cp "$base/mm/Makefile" mm/Makefile

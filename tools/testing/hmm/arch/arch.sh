@@ -9,7 +9,7 @@
 # hmm_range_fault(), without W=1.
 #
 # A warning counts unless stock's object causes the same one with the same
-# configuration; the table says so. In drivers each one counts. Nothing is linked. But
+# configuration, as the table shows. In drivers each one counts. Nothing is linked. But
 # the functions for huge entries that mm/hmm.o calls must be in mm/memory.o, which has
 # them only on architectures with such entries.
 set -euo pipefail

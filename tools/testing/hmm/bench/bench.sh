@@ -1,17 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# bench.sh [native] [emulated] [scaling] - how fast hmm_range_fault() is, and whether fast enough
+# bench.sh [native] [emulated] [scaling] - measure whether hmm_range_fault() is fast enough
 #
 #   native    times it in User Mode Linux against stock's, which is built into
 #             the same kernel, against its lower bound and against its peers
-#   emulated  counts in QEMU what huge pages and page faults take, both kernels
+#   emulated  counts in QEMU what huge pages and page faults cost, on both kernels
 #   scaling   times two threads on two processors in QEMU
 #
-# Without arguments, all of it, judged by bench/targets.tsv. Ends with 1 if a
-# target is missed. Samples, medians and the chart are left in build/bench.
-# BENCH_ROUNDS=n takes n samples of each time; BENCH_CPU=n has the native part
-# run on that processor.
+# Without arguments, runs all of it and compares it with bench/targets.tsv. The exit
+# status is 1 if a target is missed. Samples, medians and the chart are in build/bench.
+# BENCH_ROUNDS=n takes n samples of each time; BENCH_CPU=n runs the native part on that
+# processor.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -21,21 +21,20 @@ farm=$build/bench-tree
 rounds=${BENCH_ROUNDS:-31}
 cpu=${BENCH_CPU:-$(taskset -cp $$ | grep -o '[0-9]*$')}
 
-[[ $rounds =~ ^[0-9]+$ && $rounds -ge 9 ]] || die "BENCH_ROUNDS=$rounds: a number, and at least 9"
+[[ $rounds =~ ^[0-9]+$ && $rounds -ge 9 ]] || die "BENCH_ROUNDS=$rounds: must be a number, at least 9"
 
-# put FILE: standard input, unless that is what FILE has already
+# put FILE: writes standard input to FILE, unless that has the same contents
 put() {
 	cat > "$farm/new"
 	if cmp -s "$farm/new" "$1"; then rm "$farm/new"; else mv "$farm/new" "$1"; fi
 }
 
-# The kernel by symbolic links, with the bench in it and the walker of stock under
-# other names
+# The kernel as symbolic links, plus the bench and stock's walker under other names
 make_farm() {
 	local source=$build/tree stock=$build/base dir file name
 
 	mkdir -p "$farm/mm" "$farm/fs/proc"
-	# Two directories deep where a file is to differ, so that the rest stays links
+	# Real directories only where a file must differ; the rest stays links
 	for dir in . fs fs/proc mm; do
 		for file in "$source/$dir"/* "$source/$dir"/.[!.]*; do
 			name=$farm/$dir/${file##*/}
@@ -84,14 +83,14 @@ native() {
 	say "native: $rounds rounds, some minutes"
 	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench-um/linux" mem=1G \
 		con=null con0=fd:0,fd:1 "hmm_bench.rounds=$rounds" </dev/null >"$out/native.log" 2>&1 ||
-		true # what counts is how the bench in it ended
+		true # the result is in the log
 	grep -q $'hmm-bench: end\t0' "$out/native.log" ||
 		die "native: $(grep -m1 hmm-bench: "$out/native.log" || echo did not start); see $out/native.log"
 	tr -d '\r' <"$out/native.log" | awk -F'hmm-bench: ' -v OFS='\t' '
 	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], "ns/page" }' >"$out/native.tsv"
 }
 
-# in_guest KERNEL WHO OPTION... -- CASE...: what counts prints
+# in_guest KERNEL WHO OPTION... -- CASE...: prints the output of counts
 in_guest() {
 	local kernel=$1 who=$2 options=()
 
@@ -133,7 +132,7 @@ scaling() {
 partial=''
 if [ $# -gt 0 ]; then partial=partial; else set -- native emulated scaling; fi
 for part; do
-	[[ $part =~ ^(native|emulated|scaling)$ ]] || die "$part: there are native, emulated and scaling"
+	[[ $part =~ ^(native|emulated|scaling)$ ]] || die "$part: not one of native, emulated, scaling"
 done
 
 mkdir -p "$out"

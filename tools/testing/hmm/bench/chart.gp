@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# chart.gp - medians.tsv of the current directory as chart.svg; see ../bench.sh
+# chart.gp - draw medians.tsv of the current directory as chart.svg; see ../bench.sh
 set terminal svg size 960,420 font "sans-serif,12" background "white"
 set output "chart.svg"
 set datafile separator "\t"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""judge.py SAMPLES TARGETS SUMMARY [partial] - medians, spread, and what they are worth
+"""judge.py SAMPLES TARGETS SUMMARY [partial] - compare medians with targets
 
 SAMPLES has lines of row, who, round, value and unit, tab-separated, and comments.
-Prints a table on the terminal; writes comments and all medians to SUMMARY. Ends with 1 if a target
-is missed, 2 if one cannot be judged, which is as it must be of a partial run.
+Prints a table; writes comments and all medians to SUMMARY. The exit status is 1 if a target
+is missed, and 2 if one was not measured, which is normal only in a partial run.
 """
 
 import statistics
@@ -78,7 +78,7 @@ def limit_of(text: str) -> float:
 
 
 def judge(samples: Samples, targets: list[list[str]]) -> list[str]:
-    """Prints the table; what is missed, or was not measured."""
+    """Prints the table; returns what is missed, or was not measured."""
     bad = []
     print(f"{'':52}{'ours':>20}{'against':>28}{'reached':>9}{'target':>9}")
     for row, who, against, target, what in targets:

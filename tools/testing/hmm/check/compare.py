@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""compare.py [PROGRAM]... - the same selftests on two kernels, side by side
-compare.py --rows - which tests and mutants there are for each row of rows.md
+"""compare.py [PROGRAM]... - run the same selftests on two kernels, side by side
+compare.py --rows - list the tests and mutants of each row of rows.md
 
-Stock Linux and this, on kernels with checks; or with FIXED=1 stock Linux of BASE= and
-the same with fixes/VERSION, on kernels without, which are much faster; KERNEL=stock-check
-takes those with checks. One line a test, one line a row of what stock gets wrong or a
-fix, and the counts, kept in build/VERSION/compare/table.txt or
+Compares stock Linux with this one, on kernels with checks; or with FIXED=1, stock Linux of
+BASE= with the same plus fixes/VERSION, on kernels without checks, which are much faster;
+KERNEL=stock-check selects those with checks. Prints one line per test, one per bug of
+stock or fix, and the counts, and stores them in build/VERSION/compare/table.txt or
 build/VERSION-fixed/compare/table.txt.
 
-Fails if a test fails here; with FIXED=1 if one fails that does not on stock, or if
-those that a fix names in its description as PROGRAM/TEST do not fail on stock and
-pass with it. What BASE= has no code for is in fixes/lacks, and left out.
+Fails if a test fails here; with FIXED=1, if a test fails that does not fail on stock, or
+if the tests that a fix names in its description as PROGRAM/TEST do not fail on stock and
+pass with it. Tests for which BASE= has no code are in fixes/lacks, and left out.
 
 Rows are named in the comment before a test, in the first argument of a ROW() in
 table.c, and in the "Row:" line of a mutant.
@@ -130,14 +130,14 @@ def words(path: Path) -> list[list[str]]:
 
 
 def matches(test: str, program: str, pattern: str) -> bool:
-    """Whether the pattern is that of a variant or a test, or of both"""
+    """Whether the pattern matches a variant or a test, or both"""
     of, name = test.split()
     return (Path(of).stem == program and
             (fnmatchcase(name, f"*.{pattern}") or fnmatchcase(name, f"*.{pattern}.*")))
 
 
 def lacked(tests: list[str]) -> dict[str, str]:
-    """What this Linux has no code for, and why"""
+    """Tests for which this Linux has no code, and why"""
     found = {}
     for version, program, pattern, *why in words(HERE / "fixes/lacks") if FIXED else []:
         for test in tests:
@@ -148,7 +148,7 @@ def lacked(tests: list[str]) -> dict[str, str]:
 
 @dataclass
 class Seen:
-    """What tests say of a row or of a fix"""
+    """The results of the tests of a row or of a fix"""
     tests: list[str]
     stock: Verdicts
     other: Verdicts
@@ -167,7 +167,7 @@ class Seen:
 
     @property
     def shown(self) -> bool:
-        """Red on stock, green on the other; those that are skipped do not count."""
+        """Red on stock, green on the other; skipped tests do not count."""
         return self.red > 0 and self.green + self.skipped == len(self.tests)
 
     def line(self, name: str, width: int, where: str) -> str:
@@ -184,7 +184,7 @@ def of_row(test: str, names: list[str]) -> bool:
 
 def row_lines(stock: Verdicts, here: Verdicts) -> list[str]:
     found = tests_of_rows()
-    lines = ["", "rows of what stock gets wrong, by their tests"]
+    lines = ["", "bugs of stock by row, with the results of their tests"]
     for row in sorted((row for row in found if row[0] == "S"), key=lambda row: int(row[1:])):
         tests = [test for test in here if of_row(test, found[row])]
         if tests:
@@ -193,8 +193,8 @@ def row_lines(stock: Verdicts, here: Verdicts) -> list[str]:
 
 
 def fix_lines(stock: Verdicts, fixed: Verdicts) -> tuple[list[str], int]:
-    """And how many fixes do not keep what they promise"""
-    lines, bad = ["", "fixes, by the tests that they name"], 0
+    """And the number of fixes that do not do what they promise"""
+    lines, bad = ["", "fixes, with the results of the tests that they name"], 0
     programs = "|".join(sorted({Path(test.split()[0]).stem for test in fixed}))
     series = TOP / "fixes" / VERSION / "series"
     for name, *_ in words(series):
@@ -203,7 +203,7 @@ def fix_lines(stock: Verdicts, fixed: Verdicts) -> tuple[list[str], int]:
         named = re.findall(rf"\b({programs})/([\w.*]+\w\*?)", header)
         tests = [test for test in fixed if any(matches(test, *each) for each in named)]
         if not any(fixed[test] == "pass" or stock[test] not in GOOD for test in tests):
-            lines.append(f"{patch.stem:32} no test that runs here")
+            lines.append(f"{patch.stem:32} no test runs here")
             continue
         seen = Seen(tests, stock, fixed)
         lines.append(seen.line(patch.stem, 32, "with it") + ("" if seen.shown else " <- WRONG"))
@@ -229,13 +229,13 @@ def report(stock: Side, other: Side, left_out: dict[str, str]) -> int:
         summary, bad = fix_lines(before, after)
         for test in after:
             if before[test] in GOOD and after[test] not in GOOD:
-                summary.append(f"fails with the fixes alone: {test}")
+                summary.append(f"fails only with the fixes: {test}")
                 bad += 1
     else:
         summary, bad = row_lines(before, after), failures(after)
     said = [*lines, *summary, "", counts(stock.name, before), counts(other.name, after)]
     if left_out:
-        said.append(f"{len(left_out)} left out: Linux {VERSION} has no such thing")
+        said.append(f"{len(left_out)} left out: Linux {VERSION} has no code for them")
     text = "\n".join(said)
     (OUT / "table.txt").write_text(text + "\n")
     print(text)
@@ -259,10 +259,10 @@ def main(programs: list[str]) -> int:
         tests = [test for test in tests if Path(test.split()[0]).stem in programs]
     if not tests:
         sys.exit(f"compare.py: {' '.join(programs)}: no such program")
-    print(f"compare.py: {len(tests)} tests on both; their words go to {os.path.relpath(OUT, TOP)}", flush=True)
+    print(f"compare.py: {len(tests)} tests on both; output is in {os.path.relpath(OUT, TOP)}", flush=True)
     both = [side.start(tests) for side in sides]
     if any([process.wait() for process in both]):
-        sys.exit("compare.py: the tests do not run: see above")
+        sys.exit("compare.py: could not run the tests: see above")
     return report(*sides, left_out)
 
 

@@ -166,7 +166,7 @@ def report(found: list[dict[str, Any]]) -> int:
     for function, text in sorted(set(known) - used):
         gone = (function, text) not in there
         wrong += gone
-        print(f"coverage.explained: {function}: {text}: is {'not there' if gone else 'reached'}")
+        print(f"coverage.explained: {function}: {text}: {'does not exist' if gone else 'is reached'}")
     return 1 if wrong else 0
 
 

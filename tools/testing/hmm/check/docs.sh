@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# docs.sh - Documentation/mm as HTML, by the kernel's own rules
-# docs.sh check - do the documents tell the truth?  C1, C2, J12, J13, G4, G5, S27
+# docs.sh - render Documentation/mm as HTML, by the kernel's own rules
+# docs.sh check - is what the documents say true?  C1, C2, J12, J13, G4, G5, S27
 #
 # Only mm/ is rendered, so links to other directories are broken. Sphinx's complaints
 # about those are dropped; complaints about our files are errors.
@@ -53,8 +53,8 @@ test_that() { # NAME COMMAND...
 	fi
 }
 
-# The examples, which form one module. Those of samples/hmm are taken from there when it
-# is rendered, and compiled with the kernel; a quotation that does not exist is a warning.
+# The examples, which form one module. Those of samples/hmm are quoted when the document is
+# rendered, and compiled with the kernel; a quotation that does not exist causes a warning.
 examples() {
 	awk '
 		/^\.\. code-block:: c$/	{ code = 1; next }
@@ -73,7 +73,7 @@ compile_examples() { # [MAKE-ARG]...
 	make -C "$tree" O="$kernel" M="$dir" W=1 KCFLAGS=-Werror "$@" modules
 }
 
-# There is no stub any more, so the symbol stays undefined
+# There is no longer a stub, so the symbol stays undefined
 needs_hmm_mirror() {
 	local dir=$tmp/unlinked
 
@@ -102,7 +102,7 @@ no_longer() { # WORD FILE...
 	! (cd "$tree" && grep -rn "$1" "${@:2}")
 }
 
-# A manual, and not a list of what was reviewed
+# A manual, not a list of review results
 is_manual() {
 	[ "$(wc -l <"$tree/$doc")" -lt 700 ] && ! grep -nE '\b[CJGS][0-9]+\b' "$tree/$doc" &&
 		[ "$(grep -c '^.. literalinclude:: ../../samples/hmm/hmm_edu.c' "$tree/$doc")" -ge 5 ]

@@ -7,7 +7,7 @@
 #           that can parse this kernel is built if there is none
 #   cocci   the kernel's semantic patches (coccicheck) on our own files
 #   shell   shellcheck on our scripts
-#   packages  whatever our scripts call comes with every Debian, or by base/packages.list
+#   packages  every command in our scripts is on every Debian, or in base/packages.list
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -20,13 +20,13 @@ valid() {
 	[ -x "$1" ] && [ "$(sh "$build/base/scripts/checker-valid.sh" "$1")" = 1 ]
 }
 
-# The one in Debian 12 and 13 is too old, and a newer package needs another libc
+# The package in Debian 12 and 13 is too old, and a newer one needs another libc
 build_sparse() {
 	local orig
 
 	say "the sparse here is too old for this kernel: building $version" >&2
 	orig=$("$here/base/packages.sh" fetch-source sparse)
-	[[ $orig == *sparse_$version* ]] || say "${orig##*/}: newer than was tried" >&2
+	[[ $orig == *sparse_$version* ]] || say "${orig##*/}: newer than the tested version" >&2
 	mkdir -p "$out/sparse"
 	tar -xf "$orig" -C "$out/sparse" --strip-components=1
 	make -s -C "$out/sparse" -j"$(nproc)" sparse HAVE_SQLITE=no HAVE_LIBXML=no \
@@ -82,7 +82,7 @@ shell() {
 	scripts '(ba)?sh' | xargs shellcheck -x -f gcc
 }
 
-# Words in a place for commands that none of our scripts defines as a function
+# Words in the position of a command that none of our scripts defines as a function
 commands() {
 	local begins='(^|[|&;(!{]|\<(then|do|else|if|while|until|exec|xargs|time|nice)\>)'
 
@@ -95,7 +95,7 @@ commands() {
 		<(scripts '(ba)?sh' | xargs grep -ohE '^[a-z_]+\(\)' | tr -d '()' | sort -u)
 }
 
-# What a package, or what it needs, brings along; and what is on every Debian
+# Our packages with their dependencies, and what is on every Debian
 packages_at_hand() {
 	# shellcheck disable=SC2046 # one word a package
 	apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
@@ -117,7 +117,7 @@ packages() {
 		package=$(dpkg -S "$path" "/usr$path" "${path#/usr}" "$(readlink -f "$path")" 2>/dev/null |
 			sed -n '/^diversion/d; s/[:,].*//p' | head -1)
 		grep -qxF "$package" "$out/packages.at-hand" ||
-			echo "$name: is of ${package:-no package}, which is not in base/packages.list"
+			echo "$name: is from ${package:-no package}, which is not in base/packages.list"
 	done
 }
 
@@ -144,7 +144,7 @@ esac
 for linter; do
 	case $linter in
 	sparse | cocci | shell | packages) try "$linter" ;;
-	*) die "$linter: there are sparse, cocci, shell and packages" ;;
+	*) die "$linter: not one of sparse, cocci, shell, packages" ;;
 	esac
 done
 echo "$passed passed, $failed failed, 0 skipped"

@@ -65,7 +65,7 @@ worlds() {
 	for cc in gcc clang; do
 		status=0
 		if [ -z "${pids[$cc]:-}" ]; then
-			skip "worlds by $cc" "it is not installed, or not all of it"
+			skip "worlds by $cc" "it is not installed completely"
 			continue
 		fi
 		wait "${pids[$cc]}" || status=$?
@@ -124,7 +124,7 @@ fuzz() {
 	local status=0
 
 	if ! have_clang; then
-		skip fuzz "clang is not installed, or not all of it"
+		skip fuzz "clang is not installed completely"
 		return
 	fi
 	fuzz_for "${FUZZ:-30}" >"$out/fuzz.said" 2>&1 || status=$?
@@ -258,7 +258,7 @@ mutants() {
 		status=0
 		try_mutant "$name" "$file" >"$out/mutant.said" 2>&1 || status=$?
 		sed -nE '/^not ok|runtime error|ERROR:|error:/ { s/^/# /p; q }' "$out/mutant.said" >"$out/mutant.why"
-		[ "$status" != 124 ] || echo "# it does not end" >"$out/mutant.why"
+		[ "$status" != 124 ] || echo "# it does not terminate" >"$out/mutant.why"
 		cat "$out/mutant.why" >>"$out/mutant.said"
 		report "mutant $name" "$out/mutant.said" "$([ "$status" -gt 2 ]; echo $?)"
 	done
@@ -278,7 +278,7 @@ mkdir -p "$out"
 for what; do
 	case $what in
 	worlds | fuzz | litmus | prove | mutants | keep) "$what" ;;
-	*) die "$what: there are worlds, fuzz, litmus, prove, mutants and keep" ;;
+	*) die "$what: not one of worlds, fuzz, litmus, prove, mutants, keep" ;;
 	esac
 done
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -9,7 +9,7 @@
 #define EXPORT(symbol) \
 	asm(__stringify(___EXPORT_SYMBOL(symbol, "GPL", "module:test_hmm")));
 
-/* An event, with what calls its probes */
+/* An event, with the code that calls its probes */
 #define EXPORT_TRACEPOINT(event)	\
 	EXPORT(__tracepoint_##event)	\
 	EXPORT(__traceiter_##event)	\
@@ -32,12 +32,12 @@ EXPORT(vma_is_secretmem)
 EXPORT(walk_page_range)
 EXPORT(walk_page_range_vma)
 
-/* mm/hmm_dma.c, those that are not above */
+/* mm/hmm_dma.c, unless above */
 EXPORT(__pci_p2pdma_update_state)
 EXPORT_TRACEPOINT(hmm_dma_map)
 EXPORT_TRACEPOINT(hmm_dma_unmap)
 
-/* mm/migrate_device.c, those that are not above */
+/* mm/migrate_device.c, unless above */
 EXPORT(__SCK__WARN_trap)
 EXPORT(__anon_vma_prepare)
 EXPORT(__mmu_notifier_invalidate_range_end)
@@ -79,7 +79,7 @@ EXPORT_TRACEPOINT(migrate_vma_finalize)
 EXPORT_TRACEPOINT(migrate_vma_pages)
 EXPORT_TRACEPOINT(migrate_vma_setup)
 
-/* mm/memremap.c, those that are not above */
+/* mm/memremap.c, unless above */
 EXPORT(__remove_pages)
 EXPORT(add_pages)
 EXPORT(arch_add_memory)
@@ -96,7 +96,7 @@ EXPORT(pfnmap_untrack)
 EXPORT(prep_compound_page)
 EXPORT(remove_pfn_range_from_zone)
 
-/* mm/tests/hmm_kunit.c, those that are not above */
+/* mm/tests/hmm_kunit.c, unless above */
 EXPORT(access_remote_vm)
 EXPORT(do_madvise)
 EXPORT(dup_mmap)

@@ -77,7 +77,7 @@ def is_applied(text: str, name: str, hunks: list[Hunk]) -> bool:
 
 def apply_hunks(text: str, name: str, hunks: list[Hunk]) -> str:
     if is_applied(text, name, hunks):
-        raise Refused(f"{name} has it already")
+        raise Refused(f"{name} already has it")
     return replace_each(text, name, hunks)
 
 
@@ -106,7 +106,7 @@ def refused(text: str, name: str, hunks: list[Hunk]) -> str | None:
 
 
 def spoilt(old: str) -> list[str]:
-    """The lines that a hunk finds, with one of them changed."""
+    """The lines that a hunk finds, with each of them changed in turn."""
     lines = old.splitlines(True)
     return ["".join(lines[:i] + ["x" + lines[i]] + lines[i + 1:]) for i in range(len(lines))]
 

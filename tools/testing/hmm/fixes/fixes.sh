@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# fixes.sh - the fixes for the walker of BASE=, as a tree and as patches
+# fixes.sh - make the fixes for the walker of BASE=, as a tree and as patches
 # fixes.sh check [CHECK]... - make and check them
-# fixes.sh list - the patches, in their order
-# fixes.sh lay-out BASE STAGE - copy the files that they change from BASE to STAGE, fixed
+# fixes.sh list - list the patches in order
+# fixes.sh lay-out BASE STAGE - copy the files that they change from BASE to STAGE, and fix them
 #
 #   build/VERSION/fixed              plain Linux with the fixes
 #   build/VERSION/fixes/patches/     for debian/patches: quilt, DEP-3 headers, series
@@ -12,11 +12,11 @@
 #
 #   place  each hunk applies in the right place or not at all; see apply.py
 #   mbox   git am applies the mails, and the result is build/VERSION/fixed
-#   quilt  so does patch without fuzz with the quilt series
+#   quilt  patch applies the quilt series without fuzz, with the same result
 #   steps  after each fix, the files that it touches compile on x86-64 without a warning
 #
-# fixes/VERSION/series names the patches; ../OTHER/NAME.patch is one that another version
-# has as well. The same input produces the same output, bit for bit.
+# fixes/VERSION/series names the patches; ../OTHER/NAME.patch is one shared with another
+# version. The same input produces the same output, bit for bit.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -30,7 +30,7 @@ list() {
 	local name
 
 	while read -r name; do
-		readlink -e "${series%/*}/$name" || die "$series: there is no $name"
+		readlink -e "${series%/*}/$name" || die "$series: $name does not exist"
 	done < <(sed 's/[[:space:]]*#.*//; /^$/d' "$series")
 }
 
@@ -190,7 +190,7 @@ check_steps() {
 	rm -rf "$tree"
 }
 
-[ -f "$series" ] || die "BASE=$base_version: there are fixes for $(cd "$top/fixes" && echo */ | tr -d /)"
+[ -f "$series" ] || die "BASE=$base_version: fixes exist only for $(cd "$top/fixes" && echo */ | tr -d /)"
 list=$(list)
 mapfile -t patches <<<"$list"
 case ${1:-} in

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# mutants.sh [-l] [NAME...] - reintroduce old faults, one at a time: do the tests notice?
+# mutants.sh [-l] [NAME...] - reintroduce old bugs, one at a time: do the tests notice?
 #
-# mutants/NAME.diff reintroduces a fault. Its "Row:" line names the row of rows.md, and
+# mutants/NAME.diff reintroduces a bug. Its "Row:" line names the row of rows.md, and
 # its "Test:" lines name the tests that should notice. A mutant is killed if one of
 # them fails, or if the kernel complains or crashes, and the same test passes without
 # the mutant. Otherwise it survives. -l lists the mutants, and the rows without one.
@@ -75,7 +75,7 @@ mutate_all() { # NAME...
 	done
 }
 
-# The module without a mutant in the file of that one
+# The module without a mutant, for the same file
 without() { # NAME
 	echo "none-$(basename "$(file "$1")" .c)"
 }

@@ -91,7 +91,7 @@ start_hmmtop() {
 	taken=$(count_of odp_invalidate "$profile")
 }
 
-# What events say has to be what others have counted
+# The counts of events must agree with other counts
 compare() { # WHAT COLUMN COUNT
 	local seen
 
@@ -202,7 +202,7 @@ pingpong() {
 	if [ -n "$odp" ] && [ "$pinned" != 0 ]; then
 		fail "$name: $pinned kB pinned"
 	elif [ -z "$odp" ] && [ "$pinned" = 0 ]; then
-		fail "$name: nothing pinned, so the measure is no measure"
+		fail "$name: nothing pinned, so the measurement is useless"
 	fi
 }
 
@@ -222,7 +222,7 @@ torture() {
 
 	"$programs/odp_torture" -d rxe0 -g "$gid_index" -w /dev/ram1 "${torture_args[@]}" |
 		tee "$work/torture" || status=$?
-	[ "$status" = 0 ] || fail "the torture found faults (status $status)"
+	[ "$status" = 0 ] || fail "the torture test failed (status $status)"
 	for what in "bytes checked" "invalidations seen" "device faults"; do
 		grep -q "^$what  *[1-9]" "$work/torture" || fail "torture: no $what"
 	done
@@ -231,7 +231,7 @@ torture() {
 # A stock kernel has no such file.
 show_walker() {
 	if [ ! -e "$hmm" ]; then
-		fail "there is no $hmm: the walker of this kernel is not ours"
+		fail "$hmm does not exist: this kernel does not have our walker"
 		return
 	fi
 	calls=$(($(count_of calls "$hmm") - calls))

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # run.sh - from a bare Debian machine to RDMA over this hmm_range_fault()
-# run.sh job KERNEL - only the last step, on another kernel, and a count
+# run.sh job KERNEL - only the last step, on another kernel; prints a count
 # run.sh sample - the same for samples/hmm, and its mutants
-# run.sh sample-short KERNEL - one minute of that, and a count
+# run.sh sample-short KERNEL - one minute of that; prints a count
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -38,8 +38,8 @@ main_job() { # KERNEL [ARG]...
 		"$here/run/main-job.sh" "$build/$1" "$build/programs" "${@:2}"
 }
 
-# QEMU's options for so many devices, and for one more that the guest can unplug: it
-# has QEMU's monitor at the other end of a virtio port
+# QEMU's options for that many devices, and for one more that the guest can unplug
+# through QEMU's monitor, at the other end of a virtio port
 edu_options() { # COUNT
 	local i edu="edu,dma_mask=0xffffffffffffffff" socket="socket,path=hmm-$$,abstract=on"
 
@@ -47,7 +47,7 @@ edu_options() { # COUNT
 	intel) echo "-device intel-iommu" ;;
 	virtio) echo "-device virtio-iommu-pci,addr=2" ;;
 	none) ;;
-	*) die "IOMMU=$IOMMU: there are intel, virtio and none" ;;
+	*) die "IOMMU=$IOMMU: not one of intel, virtio, none" ;;
 	esac
 	for ((i = 0; i < $1; i++)); do
 		printf -- '-device %s,multifunction=on,addr=%x.%d ' "$edu" $((i / 8 + 4)) $((i % 8))
@@ -57,7 +57,7 @@ edu_options() { # COUNT
 		"-device virtserialport,chardev=port,name=monitor"
 }
 
-# In the guest, which has this function alone
+# Runs in the guest, without the other functions
 use_sample() { # MODULE PROGRAM MIB
 	local loose pid port
 
@@ -71,17 +71,17 @@ use_sample() { # MODULE PROGRAM MIB
 	mkdir /run/files
 	mount /dev/ram1 /run/files
 
-	echo "== a process is killed amid the work, and another one takes its place"
+	echo "== a process is killed during its work, and another one takes its place"
 	"$2" -n 1000000 >/dev/null &
 	pid=$!
 	sleep 5
 	kill -9 $pid
 	if wait $pid 2>/dev/null; then
-		echo "it had ended"
+		echo "it had already exited"
 		exit 1
 	fi
 	"$2"
-	echo "== a device is unplugged amid the work"
+	echo "== a device is unplugged during its work"
 	loose=$(echo /dev/hmm_edu-0000:01:*)
 	"$2" -n 1000000 "$loose" >/run/unplugged &
 	pid=$!
@@ -97,8 +97,8 @@ use_sample() { # MODULE PROGRAM MIB
 	rmmod hmm_edu
 }
 
-# Two processors at once, or one whose time goes on to the next timer when it is idle:
-# then nobody waits the 0.1 s that the device takes for a copy
+# Two processors, or one whose clock advances to the next timer when it is idle: then
+# nobody waits the 0.1 s that the device takes for a copy
 sample() { # KERNEL MODULE MIB CPUS
 	local options
 
@@ -109,7 +109,7 @@ sample() { # KERNEL MODULE MIB CPUS
 		bash "$2" "$build/$1/samples/hmm/hmm_edu_user" "$3"
 }
 
-# A driver with a fault has to be noticed, in the way that its "Seen:" line says
+# A driver with a bug must be noticed in the way that the "Seen:" line describes
 sample_mutant() { # KERNEL NAME
 	local dir=$top/build/sample/$2 diff=$here/mutants/sample/$2.diff seen
 
@@ -123,11 +123,11 @@ sample_mutant() { # KERNEL NAME
 	if sample "$1" "$dir/hmm_edu.ko" 16 1 >"$dir/log" 2>&1; then
 		die "$2 was not noticed; see $dir/log"
 	fi
-	grep -m 3 -E "$seen" "$dir/log" || die "$2 ended otherwise than with \"$seen\"; see $dir/log"
+	grep -m 3 -E "$seen" "$dir/log" || die "$2 did not end with \"$seen\"; see $dir/log"
 	say "$2: noticed"
 }
 
-# What is counted as one test
+# Runs a command that counts as one test
 one() { # COMMAND...
 	if "$@"; then
 		echo "1 passed, 0 failed, 0 skipped"
@@ -152,18 +152,18 @@ step "Debian packages" "$here/base/packages.sh" install run
 step "Linux $base_version" "$here/base/tree.sh" base
 # tree.sh may have chosen another version
 . "$here/env.sh"
-step "this repository's files over it" "$here/base/tree.sh" tree
+step "add this repository's files" "$here/base/tree.sh" tree
 step "a kernel for x86-64 (6 minutes on two processors, once)" \
 	"$here/base/kernel.sh" run
 if [ "${1:-}" = sample ]; then
 	module=$build/run/samples/hmm/hmm_edu.ko
-	step "devices at work on a process's memory (2 minutes)" sample run "$module" 16 2
+	step "devices work on a process's memory (2 minutes)" sample run "$module" 16 2
 	step "1 GiB of it (10 minutes)" sample run "$module" "${MIB:-1024}" 1
 	step "a driver that leaves pages mapped must be noticed" sample_mutant run still-mapped
 	step "a driver that does not wait must be noticed" sample_mutant run not-waited
 	echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."
 	exit
 fi
-step "the programs that make pages go away, and that watch" storm
+step "the programs that take pages away, and hmmtop" storm
 step "RDMA on demand in a guest (3 minutes)" main_job run "$@"
 echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."

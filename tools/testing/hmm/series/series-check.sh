@@ -6,8 +6,8 @@
 #   repeat      a second run produces the same output
 #   equal       the result of the last patch is what is in this repository
 #   am          git am applies the mails to plain Linux
-#   quilt       quilt does, too
-#   checkpatch  has no complaints but those justified in series/checkpatch
+#   quilt       quilt applies them, too
+#   checkpatch  has only complaints that series/checkpatch justifies
 #   steps       after each patch, everything that the series touches compiles on x86-64
 #
 # steps compiles objects, not a kernel, because a kernel with all these drivers takes an

@@ -70,7 +70,7 @@ make_base() {
 	env -u GIT_WORK_TREE git init -q --bare --initial-branch=hmm
 	# Treat all files as big: those go straight into a pack
 	git -c core.bigFileThreshold=1 -c core.compression=1 --work-tree="$build/base" \
-		add -A -f . 2>/dev/null || die "cannot import Linux into git; is there room in $out (0.5 GB)?"
+		add -A -f . 2>/dev/null || die "cannot import Linux into git; does $out have 0.5 GB of free space?"
 	commit 0 "Linux $version"
 	git tag base
 	echo "$stamp" >"$out/base.stamp"
@@ -202,7 +202,7 @@ check_lists
 "$here/base/tree.sh" base
 mkdir -p "$out"
 exec 9>"$out/lock"
-flock -n 9 || { say "waiting for another run to leave $out"; flock 9; }
+flock -n 9 || { say "waiting for another run in $out"; flock 9; }
 version=$(awk '/^(VERSION|PATCHLEVEL|SUBLEVEL) =/ { v = v "." $3 } END { print substr(v, 2) }' "$build/base/Makefile")
 identity
 make_base

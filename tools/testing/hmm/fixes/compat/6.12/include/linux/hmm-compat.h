@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the test driver needs of later versions.  Device memory of huge pages and
- * hmm_dma_map_*() came later, so tests of these are left out; see skip.
+ * What the test driver needs from later versions.  Device memory of huge pages and
+ * hmm_dma_map_*() came later, so tests of these are left out; see fixes/lacks.
  */
 #ifndef _LINUX_HMM_COMPAT_H
 #define _LINUX_HMM_COMPAT_H
 
-/* The test driver alone */
+/* Only for the test driver */
 #define kmod_test_hmm	1
 #if defined(MODULE) && __KBUILD_MODNAME
 
@@ -22,7 +22,7 @@
 
 #include <linux/hmm-unlocked.h>
 
-/* Nothing is ever selected or answered so */
+/* Never selected or answered */
 #define MIGRATE_VMA_SELECT_COMPOUND	0
 #define MIGRATE_PFN_COMPOUND		0
 #define HMM_PFN_DMA_MAPPED		0UL
@@ -32,7 +32,7 @@
 #define HMM_DMIRROR_FLAGS		(~1U)
 #define HMM_DMIRROR_FLAG_FAIL_ALLOC	1
 
-/* So says the driver that there is no device for HMM_RANGE_DMA */
+/* The driver then reports that there is no device for HMM_RANGE_DMA */
 #undef CONFIG_HAS_DMA
 struct hmm_dma_map {
 	unsigned long *pfn_list;
@@ -67,7 +67,7 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm,
 	return page;
 }
 
-/* A pfn was of a type of its own */
+/* A pfn had its own type */
 #define vmf_insert_mixed(vma, addr, pfn) \
 	vmf_insert_mixed(vma, addr, __pfn_to_pfn_t(pfn, PFN_DEV))
 #define vmf_insert_pfn_pmd(vmf, pfn, write) \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What drivers did by hand before there was an unlocked call, for the test driver */
+/* For the test driver: what drivers did before there was an unlocked call */
 #ifndef _LINUX_HMM_UNLOCKED_H
 #define _LINUX_HMM_UNLOCKED_H
 
@@ -7,7 +7,7 @@
 #include <linux/mmap_lock.h>
 #include <linux/mmu_notifier.h>
 
-/* Of hmm_dmirror, which the kernel's own tests use; nobody asks for it here */
+/* From hmm_dmirror, which the kernel's own tests use; not requested here */
 #define HMM_DMIRROR_READ_UNLOCKED	(~0U)
 
 static inline int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
