@@ -16,8 +16,8 @@ struct dma_world dma;
 
 static struct dma_page *iova_page(const struct dma_iova_state *state, size_t offset)
 {
-	promise(!(offset & ~(-PAGE_SIZE)), "dma: IOVA is used by pages");
-	promise(offset < state->size, "dma: no IOVA is used but the region's own");
+	promise(!(offset & ~(-PAGE_SIZE)), "dma: IOVA is used in pages");
+	promise(offset < state->size, "dma: only the region's own IOVA is used");
 	return &dma.iova[offset >> PAGE_SHIFT];
 }
 
@@ -67,7 +67,7 @@ int dma_iova_link(struct device *dev, struct dma_iova_state *state,
 	struct dma_page *to;
 	size_t done, leaf = 0, first = 0;
 
-	promise(attrs & DMA_ATTR_REQUIRE_COHERENT, "dma: no buffer in between");
+	promise(attrs & DMA_ATTR_REQUIRE_COHERENT, "dma: no bounce buffer");
 	dma.links++;
 	if (dma.twists && choose(2)) {
 		dma.twists--;
@@ -98,8 +98,8 @@ void dma_iova_unlink(struct device *dev, struct dma_iova_state *state,
 	dma.unlinks++;
 	for (done = 0; done < size; done += PAGE_SIZE) {
 		to = iova_page(state, offset + done);
-		promise(to->linked, "dma: what is unlinked was linked");
-		promise(to->attrs == attrs, "dma: as it was linked");
+		promise(to->linked, "dma: only linked entries are unlinked");
+		promise(to->attrs == attrs, "dma: unlinked with the attributes of the link");
 		promise(to->first >= offset && to->first + to->nr <= offset + size,
 			"dma: no leaf is unlinked in part");
 		*to = (struct dma_page){ };
@@ -138,8 +138,8 @@ dma_addr_t dma_map_phys(struct device *dev, phys_addr_t phys, size_t size,
 void dma_unmap_phys(struct device *dev, dma_addr_t addr, size_t size,
 		    enum dma_data_direction dir, unsigned long attrs)
 {
-	promise(addr >= DIRECT_START, "dma: what is unmapped was mapped");
-	promise(dma.direct > 0, "dma: and is once");
+	promise(addr >= DIRECT_START, "dma: only mapped entries are unmapped");
+	promise(dma.direct > 0, "dma: unmapped once");
 	dma.direct--;
 }
 

@@ -145,11 +145,11 @@ static void map_one(unsigned int idx)
 	if (addr == DMA_MAPPING_ERROR) {
 		promise(twisted || !can_be_mapped(idx),
 			"dma: what can be mapped is mapped");
-		promise(is_mapped(idx) == was, "dma: what is not mapped does not say so");
+		promise(is_mapped(idx) == was, "dma: an entry that was not mapped is not marked");
 		return;
 	}
-	promise(can_be_mapped(idx), "dma: what cannot be mapped is not mapped");
-	promise(is_mapped(idx), "dma: what is mapped says so");
+	promise(can_be_mapped(idx), "dma: an entry that cannot be mapped is not mapped");
+	promise(is_mapped(idx), "dma: a mapped entry is marked");
 	check_reached(idx, addr);
 }
 
@@ -179,9 +179,9 @@ static void check_calls(int ret, unsigned int runs)
 	promise(dma.syncs <= 1, "dma: a range takes one sync");
 	if (ret || !map.state.size)
 		return;
-	promise(dma.syncs == !!runs, "dma: what is linked is synced");
+	promise(dma.syncs == !!runs, "dma: links are synced");
 	if (dma.iommu.is_iommupt)
-		promise(dma.links == runs, "dma: one link for each piece of memory");
+		promise(dma.links == runs, "dma: one link for each run of memory");
 }
 
 static void map_range(unsigned int idx, unsigned int nr)
@@ -194,12 +194,12 @@ static void map_range(unsigned int idx, unsigned int nr)
 	check_calls(ret, runs);
 	for (i = idx; i < idx + nr; i++) {
 		promise(!is_mapped(i) || can_be_mapped(i),
-			"dma: what cannot be mapped is not mapped");
+			"dma: an entry that cannot be mapped is not mapped");
 		if (!ret && is_valid(i))
 			promise(is_mapped(i) != is_own(i),
 				"dma: 0 if all that is valid and not own is mapped");
 		if (ret == -EFAULT && i == idx && nr == 1)
-			promise(!can_be_mapped(i), "dma: -EFAULT if it is not one piece");
+			promise(!can_be_mapped(i), "dma: -EFAULT if it is not contiguous");
 		if (is_mapped(i) && !(map.pfn_list[i * nr_pages] & HMM_PFN_P2PDMA_BUS) &&
 		    map.state.size)
 			check_reached(i, hmm_dma_map_pfn(&dev, &map, i, &p2p));
@@ -218,7 +218,7 @@ static void check_unmapped(unsigned int idx, unsigned int nr, const bool *was)
 
 	for (i = 0; i < nr_entries; i++) {
 		if (i < idx || i >= idx + nr) {
-			promise(is_mapped(i) == was[i], "dma: the rest stays as it is");
+			promise(is_mapped(i) == was[i], "dma: the rest does not change");
 			continue;
 		}
 		promise(!was[i] || !(map.pfn_list[i * nr_pages] & HMM_PFN_STICKY),
@@ -249,7 +249,7 @@ static void check_widened(size_t idx, size_t nr, size_t asked, size_t nr_asked)
 	promise(idx <= asked && idx + nr >= asked + nr_asked && idx + nr <= nr_entries,
 		"dma: what is unmapped is what was asked for, and more");
 	if (!map.runs || dma.iommu.pgsize_bitmap <= map.dma_entry_size)
-		promise(nr == nr_asked, "dma: no more where there are no large leaves");
+		promise(nr == nr_asked, "dma: no more if there are no large leaves");
 	for (i = idx; i < idx + nr; i++)
 		promise((i >= asked && i < asked + nr_asked) ||
 			(is_mapped(i) && share_leaf(i < asked ? asked :
@@ -283,7 +283,7 @@ static void unmap_some(unsigned int asked, unsigned int nr_asked, bool one)
 	for (i = idx; i < idx + nr && was[i] && route_of(i) == route_of(idx); i++)
 		;
 	if (i == idx + nr)
-		promise(dma.unlinks <= 1, "dma: one flush where there is no gap");
+		promise(dma.unlinks <= 1, "dma: one flush if there is no gap");
 }
 
 static void unmap_one(unsigned int idx)
@@ -355,7 +355,7 @@ static int any_map(void)
 	if (!choose(8)) {
 		nr = choose(2);
 		ret = hmm_dma_map_alloc(&dev, &map, nr, wrong[choose(3)]);
-		promise(ret == -EINVAL, "dma: -EINVAL for what is no region");
+		promise(ret == -EINVAL, "dma: -EINVAL for an invalid region");
 		ret = hmm_dma_map_alloc_at(&dev, &map, PAGE_SIZE, 2, 2 * PAGE_SIZE);
 		promise(ret == -EINVAL, "dma: -EINVAL for half an entry");
 		return ret;
@@ -384,7 +384,7 @@ void scenario_dma(const struct bounds *b)
 	hmm_dma_maps.counter = 0;
 	w.twists = b->twists;
 	if (!any_map()) {
-		promise(hmm_dma_in_use(), "10: sticky bits are taken care of");
+		promise(hmm_dma_in_use(), "10: sticky bits are handled while a region exists");
 		for (idx = 0; idx < nr_entries; idx++)
 			any_answers(idx);
 		while (calls--)

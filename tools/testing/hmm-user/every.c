@@ -40,7 +40,7 @@ void promise_broken(const char *what)
 unsigned int choose(unsigned int nr)
 {
 	if (next_choice == nr_choices) {
-		promise(nr_choices < MAX_CHOICES, "world: a world has an end");
+		promise(nr_choices < MAX_CHOICES, "world: a world ends");
 		choices[nr_choices].chosen = 0;
 		choices[nr_choices++].nr = nr;
 	}

@@ -109,23 +109,23 @@ void oracle_fault(struct vm_area_struct *vma, unsigned int page,
 	promise(world_addr(page) >= w.range->start && world_addr(page) < w.range->end,
 		"2: no page outside of the range is faulted");
 	request = oracle_request(w.range, w.inputs[page]);
-	promise(request, "2: no page is faulted that was not asked for");
+	promise(request, "2: only requested pages are faulted");
 	promise(!(flags & FAULT_FLAG_WRITE) == !(request & HMM_PFN_REQ_WRITE),
 		"2: a page is faulted for writing if it was asked for that");
-	promise(oracle_is_for_devices(vma), "7: nothing is faulted that no device can have");
+	promise(oracle_is_for_devices(vma), "7: no page is faulted that no device may access");
 	promise(!(flags & FAULT_FLAG_WRITE) || oracle_is_writable(vma),
 		"7: what cannot be written to is not faulted for that");
 	promise(flags & FAULT_FLAG_REMOTE, "2: it is not the caller's own memory");
 
 	w.faults_here = page == w.last_faulted ? w.faults_here + 1 : 1;
 	w.last_faulted = page;
-	promise(w.faults_here <= ORACLE_MAX_TRIES, "11: a page is not faulted for ever");
+	promise(w.faults_here <= ORACLE_MAX_TRIES, "11: a page is not faulted forever");
 	w.did_not_come |= w.faults_here == ORACLE_MAX_TRIES;
 	if (w.others_changed)
 		return;
 	now = oracle_meaning(page);
-	promise(!now.refused, "7: what is refused is not faulted");
-	promise(request & ~now.answer, "2: what is there already is not faulted");
+	promise(!now.refused, "7: a refused page is not faulted");
+	promise(request & ~now.answer, "2: a page that satisfies the request is not faulted");
 }
 
 /* Entries, after the call */
@@ -179,7 +179,7 @@ static void check_holds(unsigned long entry, unsigned int page)
 	if (!(entry & HMM_PFN_VALID))
 		return;
 	promise((entry & place) == (now & place), "4: the page is the one that is mapped");
-	promise(!(entry & ~now & HMM_PFN_WRITE), "12: WRITE of what is writable and dirty");
+	promise(!(entry & ~now & HMM_PFN_WRITE), "12: WRITE only for writable and dirty pages");
 }
 
 static bool same_block(unsigned long entry, unsigned int page)
@@ -323,9 +323,9 @@ void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 		promise((range->hmm_pfns[i] & HMM_PFN_STICKY) ==
 			w.sticky[world_page(range->start) + i],
 			"10: sticky bits are as the driver has left them");
-	promise(!w.must_tell || ret == w.failed, "11: a fault that fails is told at once");
+	promise(!w.must_tell || ret == w.failed, "11: a fault that fails is reported at once");
 	if (!w.others_notified && !w.twisted)
-		promise(w.attempts <= 3, "11: for its own faults a call walks twice more");
+		promise(w.attempts <= 3, "11: a call walks at most twice more for its own faults");
 	if (!ret) {
 		check_answers(range, nr);
 		return;

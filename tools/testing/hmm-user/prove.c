@@ -111,10 +111,10 @@ static void check_step(int ret, unsigned int first, unsigned int nr)
 			promise(hw.next == world_addr(first + i),
 				"1: the walk stops at the page that is not as asked");
 			if (m.refused)
-				promise(ret == -EFAULT, "7: what is refused is -EFAULT");
+				promise(ret == -EFAULT, "7: -EFAULT for refused pages");
 			else if ((request & HMM_PFN_REQ_WRITE) &&
 				 !oracle_is_writable(vma))
-				promise(ret == -EPERM, "7: -EPERM where writing is");
+				promise(ret == -EPERM, "7: -EPERM if writing is not allowed");
 			else
 				promise(ret == HMM_STOP_NEED && hw.need == request &&
 					hw.vma == vma, "2: what is asked is faulted");
@@ -181,7 +181,7 @@ static void prove_one(bool hugetlb)
 		ret = hmm_pmd_entry(&w.pmd[0], range.start, range.end, &walk);
 	}
 	promise(!w.rcu && !w.ptl.held, "8: nothing is left locked");
-	promise(walk.action != ACTION_AGAIN, "7: what is there is taken as it is");
+	promise(walk.action != ACTION_AGAIN, "7: a table is not walked again without need");
 	if (ret != -EINTR)
 		check_step(ret, first, nr);
 	else

@@ -158,10 +158,10 @@ static void check_mistake(struct hmm_range *range, unsigned int nr)
 	ret = choose(2) ? hmm_range_fault(range) :
 			  hmm_range_fault_unlocked_timeout(range, 1);
 	w.mm.mmap_lock.readers = 0;
-	promise(ret == -EINVAL, "7: -EINVAL for what is no range");
-	promise(!w.looks && !w.faults && !w.allocated, "7: with which nothing is done");
+	promise(ret == -EINVAL, "7: -EINVAL for an invalid range");
+	promise(!w.looks && !w.faults && !w.allocated, "7: an invalid range is not walked");
 	for (i = 0; i < nr; i++)
-		promise(entries[i + 1] == before[i], "7: nor written");
+		promise(entries[i + 1] == before[i], "7: nor its entries written");
 }
 
 static unsigned int any_taker(void)

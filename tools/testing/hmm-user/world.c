@@ -26,7 +26,7 @@ void rcu_read_lock(void)
 
 void rcu_read_unlock(void)
 {
-	promise(w.rcu > 0, "8: an RCU section ends that has begun");
+	promise(w.rcu > 0, "8: only an RCU section that has begun ends");
 	w.rcu--;
 }
 
@@ -71,7 +71,7 @@ int mmap_read_lock_killable(struct mm_struct *mm)
 {
 	may_sleep();
 	promise(nothing_is_locked(), "8: mmap_lock is taken with no lock held");
-	promise(w.for_mmap_lock, "8: nor without need");
+	promise(w.for_mmap_lock, "8: mmap_lock is not taken without need");
 	w.for_mmap_lock = false;
 	world_others();
 	jiffies++;
@@ -84,7 +84,7 @@ int mmap_read_lock_killable(struct mm_struct *mm)
 /* Not used: a task that waits here cannot be killed */
 void mmap_read_lock(struct mm_struct *mm)
 {
-	promise(false, "7: who waits for mmap_lock can be killed");
+	promise(false, "7: a task that waits for mmap_lock can be killed");
 	mm->mmap_lock.readers++;
 }
 
@@ -114,7 +114,7 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long ad
 
 void vma_end_read(struct vm_area_struct *vma)
 {
-	promise(vma->vm_refcnt > 0, "8: a VMA is unlocked that is locked");
+	promise(vma->vm_refcnt > 0, "8: only a locked VMA is unlocked");
 	vma->vm_refcnt--;
 }
 
@@ -190,7 +190,7 @@ static void world_notify(unsigned int first, unsigned int nr, bool own)
 unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 {
 	may_sleep();
-	promise(nothing_is_locked(), "8: a sequence is begun with no lock held");
+	promise(nothing_is_locked(), "8: a sequence begins with no lock held");
 	w.attempts++;
 	w.last_faulted = WORLD_PAGES;
 	w.retried_page = WORLD_PAGES;
@@ -267,7 +267,7 @@ static void world_looked(void)
 
 pte_t ptep_get_lockless(pte_t *ptep)
 {
-	promise(w.rcu > 0, "8: a page table is looked at while it is mapped");
+	promise(w.rcu > 0, "8: a page table is only read while it is mapped");
 	world_others();
 	world_looked();
 	return *ptep;

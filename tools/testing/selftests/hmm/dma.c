@@ -76,7 +76,7 @@ static const char *dma_open(struct dma *d, uint32_t device, unsigned int order)
 			1UL << (order == 9 ? hmm.pmd_order : order));
 	if (!why && order && number_of("/proc/self/smaps_rollup", "AnonHugePages:") <
 			     (long)(pages * PAGE / 1024))
-		why = "no huge pages to be had";
+		why = "no huge pages available";
 	return why;
 }
 
@@ -512,7 +512,7 @@ FIXTURE_SETUP(leaf)
 	ASSERT_NE(NULL, self->after);
 	if (!why && number_of("/proc/self/smaps_rollup", "AnonHugePages:") <
 		    (long)(LEAVES * HUGE / 1024))
-		why = "no huge pages to be had";
+		why = "no huge pages available";
 	if (why)
 		SKIP(return, "%s", why);
 	d->cmd.after = (uintptr_t)self->after;

@@ -385,7 +385,7 @@ TEST_F(hmm, no_huge_page_to_come_home_to)
 	NEED_DEVICE();
 	fill(p, HUGE);
 	NEED(to_device(PRIVATE_A, p, HUGE_NR, true) == (long)HUGE_NR,
-	     "no huge page to be had");
+	     "no huge page available");
 	self->c = call_new(p, HUGE_NR);
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_FAIL, &fail));
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_READ;

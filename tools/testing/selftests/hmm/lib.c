@@ -175,9 +175,9 @@ static bool check_form(struct call *c, unsigned long i)
 	if (!(kind & READABLE) && e != kind)
 		return wrong(c, i, "pfn or order without VALID (promise 3)");
 	if ((ask & ASK_READ) && !(kind & READABLE))
-		return wrong(c, i, "asked and not given (promise 1)");
+		return wrong(c, i, "requested, but not answered (promise 1)");
 	if ((ask & ASK_WRITE) == ASK_WRITE && kind != WRITABLE)
-		return wrong(c, i, "asked for writing and not given (promise 1)");
+		return wrong(c, i, "requested for writing, but not writable (promise 1)");
 	return true;
 }
 
@@ -193,7 +193,7 @@ static bool check_order(struct call *c, unsigned long i)
 		return wrong(c, i, "pfn not aligned like the page (promises 4, 5)");
 	if (i && (vpn & mask) && (c->e[i] & ~sticky_bits()) !=
 	    (c->e[i - 1] & ~sticky_bits()) + 1)
-		return wrong(c, i, "not of one entry with the page before (promises 4, 5)");
+		return wrong(c, i, "not in one entry with the previous page (promises 4, 5)");
 	return true;
 }
 
@@ -251,7 +251,7 @@ bool call_check(struct call *c)
 
 	c->why[0] = 0;
 	if (c->raw.overrun) {
-		snprintf(c->why, sizeof(c->why), "%u entries outside of the array written",
+		snprintf(c->why, sizeof(c->why), "%u entries outside the array written",
 			 c->raw.overrun);
 		return false;
 	}

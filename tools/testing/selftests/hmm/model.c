@@ -261,7 +261,7 @@ static void observe(void)
 			fail("page %lu is %s, which the states %#x exclude",
 			     i, names[n], p->state);
 		if (p->guard != !!(pm[i] & PM_GUARD))
-			fail("page %lu: guarded or not, unlike the model", i);
+			fail("page %lu: guard region differs from the model", i);
 		p->state = 1 << n;
 		p->wp = pm[i] & PM_UFFD_WP;
 		if (p->wp)
@@ -720,7 +720,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 	if (!can_read(p))
 		return;
 	if (held && !(kind & READABLE))
-		fail("page %lu is there, but answered %#llx", i,
+		fail("page %lu is present, but answered %#llx", i,
 		     (unsigned long long)c->e[k]);
 	if (!held && (p->state & (DEV_A | DEV_B)) && !p->coupled &&
 	    !(ask & ASK_READ) && kind != NONE)
@@ -733,10 +733,10 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 		return;
 	}
 	if (!(p->prot & PROT_WRITE) || p->wp)
-		fail("page %lu cannot be written, but is answered %#llx", i,
+		fail("page %lu is not writable, but answered %#llx", i,
 		     (unsigned long long)c->e[k]);
 	if (held && p->writable == NO && ask != ASK_WRITE && !p->coupled)
-		fail("page %lu was made writable for nobody (promise 2)", i);
+		fail("page %lu was made writable without a request (promise 2)", i);
 }
 
 /* The state of a requested page after the call */
@@ -745,7 +745,7 @@ static void settle_asked(struct page *p, struct call *c, unsigned long k, uint64
 	if (pfn_dev(answer_pfn(c->e[k])) == NOBODY)
 		p->state = PRESENT;
 	else if (!is_own(p, c))
-		fail("a page came to the device by a call");
+		fail("a call moved a page to the device");
 	if (ask == ASK_WRITE && p->kind == PRIVATE && !p->copied) {
 		p->value = file_value[p - pages];
 		p->copied = true;
@@ -796,7 +796,7 @@ static void check_bytes(struct call *c, struct step *s)
 	unsigned long k;
 
 	if (c->raw.stale)
-		fail("invalidated by nobody");
+		fail("invalidated without a reason");
 	for (k = 0; k < s->nr; k++) {
 		if (!(c->e[k] & hmm.valid))
 			continue;
@@ -832,7 +832,7 @@ static void check_call(struct call *c, struct step *s, const uint64_t *ask)
 		fail("call returned %d, not %d", c->raw.ret, expected);
 	/* Migrated back from the device, or swapped in, and then copied */
 	if (c->raw.faults > 2 * needy)
-		fail("%llu faults for %lu pages in need",
+		fail("%llu faults for %lu pages that need one",
 		     (unsigned long long)c->raw.faults, needy);
 	report->calls++;
 	if (c->raw.ret)
@@ -1056,7 +1056,7 @@ static void explain(struct __test_metadata *_metadata, unsigned long failed)
 			break;
 	}
 	nr = cut_down(list, nr, end);
-	TH_LOG("it takes these %lu steps:", nr);
+	TH_LOG("these %lu steps reproduce it:", nr);
 	talk = true;
 	run(list, nr);
 	TH_LOG("%s", report->why);

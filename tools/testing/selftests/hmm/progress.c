@@ -159,7 +159,7 @@ FIXTURE_SETUP(progress)
 	thp_on_request();
 	self->p = variant->made(NR);
 	if (!self->p)
-		SKIP(return, "no such pages to be had");
+		SKIP(return, "no such pages available");
 	if (variant->forked) {
 		self->child = fork();
 		if (!self->child) {
@@ -306,7 +306,7 @@ TEST_F(hmm, progress_time_of_copy_on_write)
 		q[i * PAGE] = 1;
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	faults = (b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) / 1e6;
-	TH_LOG("%.1f ms, %.1f ms the process's own writes", ours, faults);
+	TH_LOG("%.1f ms, the process's own writes %.1f ms", ours, faults);
 	/* "make bench" measures; this only detects a walk for each page */
 	EXPECT_GT(3 * faults, ours);
 }

@@ -225,7 +225,7 @@ TEST_F(hmm, own_device_huge_after_fork)
 	uint64_t kind = 0;
 
 	NEED_DEVICE();
-	NEED(make_huge_device(PRIVATE_A, p), "no huge page to be had");
+	NEED(make_huge_device(PRIVATE_A, p), "no huge page available");
 	self->c = call_new(p, HUGE_NR);
 	self->c->raw.owner = PRIVATE_A;
 	self->c->e[0] = ASK_WRITE;
@@ -240,7 +240,7 @@ TEST_F(hmm, own_device_huge_middle_pfn)
 	char *p = map_anon(HUGE, true);
 
 	NEED_DEVICE();
-	NEED(make_huge_device(PRIVATE_A, p), "no huge page to be had");
+	NEED(make_huge_device(PRIVATE_A, p), "no huge page available");
 	self->c = call_new(p + HUGE / 2, HUGE_NR / 2);
 	self->c->raw.owner = PRIVATE_A;
 	self->c->raw.flags = HMM_RANGE_READ;
@@ -276,7 +276,7 @@ TEST_F(hmm, foreign_device_huge_snapshot)
 	int owner;
 
 	NEED_DEVICE();
-	NEED(make_huge_device(PRIVATE_A, p), "no huge page to be had");
+	NEED(make_huge_device(PRIVATE_A, p), "no huge page available");
 	self->c = call_new(p, HUGE_NR);
 	for (owner = NOBODY; owner <= COHERENT_B; owner++) {
 		if (owner == PRIVATE_A)
@@ -293,7 +293,7 @@ TEST_F(hmm, foreign_device_huge_comes_home)
 	char *p = map_anon(HUGE, true);
 
 	NEED_DEVICE();
-	NEED(make_huge_device(PRIVATE_A, p), "no huge page to be had");
+	NEED(make_huge_device(PRIVATE_A, p), "no huge page available");
 	self->c = call_new(p, HUGE_NR);
 	self->c->raw.owner = PRIVATE_B;
 	self->c->raw.flags = HMM_RANGE_READ | HMM_RANGE_UNLOCKED;

@@ -179,7 +179,7 @@ static struct entries made_thp(void)
 	if (e.skip)
 		return e;
 	fill(e.p, HUGE);
-	return is_huge() ? e : skip("no huge page to be had");
+	return is_huge() ? e : skip("no huge page available");
 }
 
 static struct entries made_thp_middle(void)
@@ -384,7 +384,7 @@ static struct entries made_shmem_of_huge(bool filled)
 		return some(p, HUGE_NR);
 	fill(p, HUGE);
 	if (number_of("/proc/self/smaps_rollup", "ShmemPmdMapped:") <= 0)
-		return skip("no huge page of tmpfs to be had");
+		return skip("no huge tmpfs page available");
 	return some(p + 3 * PAGE, HUGE_NR - 3);
 }
 
