@@ -12,32 +12,41 @@
 
 #define SCHED	"/sys/kernel/debug/sched/numa_balancing/"
 
-/* Pages of a single thread get no hints while they are on its node */
-static void *wait_for_end(void *arg)
+static long ms(clockid_t clock)
 {
-	volatile bool *end = arg;
+	struct timespec now;
 
-	while (!*end)
-		usleep(1000);
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The kernel gives hints for processor time that was used */
+static void *use_time(void *unused)
+{
+	while (ms(CLOCK_THREAD_CPUTIME_ID) < 300)
+		;
 	return NULL;
 }
 
-/* The kernel gives hints for processor time that was used; false if it gives none */
+/*
+ * Pages of a single thread get no hints while they are on its node, so it takes two. A
+ * thread that was held up while it gave hints gives no more for 32 times as long, so
+ * each attempt has one of its own. False if there are no hints after many attempts.
+ */
 static bool wait_for_hints(struct call *c)
 {
-	struct timespec begin, now;
-	volatile unsigned long i;
+	long begin = ms(CLOCK_MONOTONIC);
+	pthread_t thread;
 
-	clock_gettime(CLOCK_MONOTONIC, &begin);
 	do {
-		for (i = 0; i < 10000000; i++)
-			;
+		if (pthread_create(&thread, NULL, use_time, NULL))
+			return false;
+		pthread_join(thread, NULL);
 		if (call_ask(c, ASK_NOTHING))
 			return false;
 		if (!call_count(c, 0, c->nr, WRITABLE))
 			return true;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (now.tv_sec - begin.tv_sec < 60);
+	} while (ms(CLOCK_MONOTONIC) - begin < 60000);
 	return false;
 }
 
@@ -46,18 +55,12 @@ FIXTURE_HMM();
 /* Has hints for the pages of @c, and then no more of them */
 static void make_hints(struct __test_metadata *_metadata, struct call *c)
 {
-	volatile bool end = false;
-	pthread_t thread;
-
 	NEED(write_file("/proc/sys/kernel/numa_balancing", "1"),
 	     "needs CONFIG_NUMA_BALANCING");
 	write_file(SCHED "scan_delay_ms", "10");
 	write_file(SCHED "scan_period_min_ms", "10");
-	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_end, (void *)&end));
 	EXPECT_TRUE(wait_for_hints(c));
 	write_file("/proc/sys/kernel/numa_balancing", "0");
-	end = true;
-	pthread_join(thread, NULL);
 }
 
 static void check_hints(struct __test_metadata *_metadata, struct call *c)
