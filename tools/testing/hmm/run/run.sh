@@ -71,15 +71,15 @@ use_sample() { # MODULE PROGRAM MIB
 	mkdir /run/files
 	mount /dev/ram1 /run/files
 
-	echo "== a process is killed during its work, and another one takes its place"
-	"$2" -n 1000000 >/dev/null &
+	echo "== a process is killed amid the work, and another one takes its place"
+	"$2" -n 1000000 >/run/killed &
 	pid=$!
 	sleep 5
-	kill -9 $pid
-	if wait $pid 2>/dev/null; then
-		echo "it had already exited"
+	kill -9 $pid || { # it has ended
+		cat /run/killed
 		exit 1
-	fi
+	}
+	wait $pid || [ $? = 137 ]
 	"$2"
 	echo "== a device is unplugged during its work"
 	loose=$(echo /dev/hmm_edu-0000:01:*)
