@@ -71,7 +71,7 @@ use_sample() { # MODULE PROGRAM MIB
 	mkdir /run/files
 	mount /dev/ram1 /run/files
 
-	echo "== a process is killed amid the work, and another one takes its place"
+	echo "== a process is killed during its work, and another one takes its place"
 	"$2" -n 1000000 >/run/killed &
 	pid=$!
 	sleep 5
