@@ -456,8 +456,8 @@ static void hmm_answer_before(struct hmm_walk *hw, unsigned long addr,
 
 /* The first page whose request @answer does not meet, or @end */
 static unsigned long hmm_find_missing(const struct hmm_walk *hw,
-				    unsigned long addr, unsigned long end,
-				    unsigned long answer)
+				      unsigned long addr, unsigned long end,
+				      unsigned long answer)
 {
 	if (!hw->each)
 		return hw->request & ~answer ? addr : end;

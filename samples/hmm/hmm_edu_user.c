@@ -76,7 +76,7 @@ static int copy(int fd, void *mem, unsigned int flags, struct hmm_edu_copy *last
 }
 
 /* A count of the whole system */
-static long vmstat(const char *name)
+static long vm_event(const char *name)
 {
 	FILE *file = fopen("/proc/vmstat", "r");
 	char this[128];
@@ -92,7 +92,7 @@ static long vmstat(const char *name)
 
 static long pages_pinned(void)
 {
-	return vmstat("nr_foll_pin_acquired");
+	return vm_event("nr_foll_pin_acquired");
 }
 
 static int new_file(const char *path, size_t size)
@@ -636,10 +636,10 @@ int main(int argc, char **argv)
 	if (!wanted)
 		return 0;
 	pins = pages_pinned();
-	swapped = vmstat("pswpout");
+	swapped = vm_event("pswpout");
 	make_chunks(path);
 	start_all();
 	wait_until_done();
 	check_all();
-	return print_results(pages_pinned() - pins, vmstat("pswpout") - swapped);
+	return print_results(pages_pinned() - pins, vm_event("pswpout") - swapped);
 }

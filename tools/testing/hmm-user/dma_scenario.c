@@ -189,7 +189,8 @@ static void map_range(unsigned int idx, unsigned int nr)
 	unsigned int twists = dma.twists, i, runs = nr_runs(idx, nr);
 	int ret;
 
-	dma.links = dma.syncs = 0;
+	dma.links = 0;
+	dma.syncs = 0;
 	ret = hmm_dma_map_range(&dev, &map, idx, nr, &p2p);
 	check_calls(ret, runs);
 	for (i = idx; i < idx + nr; i++) {

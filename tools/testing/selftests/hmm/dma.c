@@ -581,7 +581,8 @@ TEST_F(leaf, region_that_begins_amid_a_huge_page)
 
 	NEED(variant->device == HMM_RANGE_DMA_IOVA, "needs an IOMMU");
 	d->cmd.start = (uintptr_t)q;
-	d->cmd.nr = d->nr = 2 * HUGE_NR + 3;
+	d->nr = 2 * HUGE_NR + 3;
+	d->cmd.nr = d->nr;
 	d->cmd.flags = HMM_RANGE_DMA_AT;
 	d->cmd.part = 3 + 5;
 	d->cmd.part_nr = 1;

@@ -482,11 +482,11 @@ TEST_F(hmm, single_destinations_of_a_coherent_huge_page)
 	ASSERT_EQ(0, ioctl(hmm_fd[COHERENT_A], HMM_RANGE_ADD, &lacks));
 }
 
+#define SPLIT_DEFERRED	"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/stats/split_deferred"
+
 /* A shrinker cannot split device memory later */
 TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 {
-	const char *deferred = "/sys/kernel/mm/transparent_hugepage/"
-			       "hugepages-2048kB/stats/split_deferred";
 	long before;
 	char *p;
 
@@ -494,10 +494,10 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 	NEED_THP();
 	p = map_coherent_huge();
 	ASSERT_NE(NULL, p);
-	before = number_of(deferred, "");
+	before = number_of(SPLIT_DEFERRED, "");
 	NEED(before >= 0, "needs counters of huge pages");
 	ASSERT_EQ(0, munmap(p + HUGE / 2, HUGE / 2));
-	EXPECT_EQ(before, number_of(deferred, ""));
+	EXPECT_EQ(before, number_of(SPLIT_DEFERRED, ""));
 	EXPECT_TRUE(filled(p, HUGE / 2));
 }
 
@@ -782,9 +782,8 @@ TEST_F(hmm, mthp_forked)
 	NEED_MTHP(p, 2);
 	ASSERT_EQ(0, pipe(to_child));
 	child = fork();
-	if (!child) {
+	if (!child)
 		_exit(read(to_child[0], &go, 1) == 1 && filled(p, 2 * MTHP) ? 0 : 1);
-	}
 	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
 			  SELECT_SYSTEM | SELECT_MTHP, p, 2 * MTHP_NR, NULL, src));
 	EXPECT_EQ(MPFN_COMPOUND, src[0] & MPFN_COMPOUND);
