@@ -92,7 +92,7 @@ start_hmmtop() {
 }
 
 # The counts of events must agree with other counts
-compare() { # WHAT COLUMN COUNT
+compare() { # WHAT COLUMN COUNT: the name "all processes" takes two columns
 	local seen
 
 	seen=$(awk -v column="$2" '$1 == "all" { print $column }' "$work/hmmtop")
@@ -103,9 +103,9 @@ end_hmmtop() {
 	kill -TERM "$hmmtop"
 	wait "$hmmtop" || fail "hmmtop: $(cat "$work/hmmtop.said")"
 	grep -q 'none lost' "$work/hmmtop" || { fail "hmmtop lost events"; return; }
-	compare calls 2 $((calls))
-	compare "page faults" 4 $((faults))
-	compare invalidations 5 $(($(count_of odp_invalidate "$profile") - taken))
+	compare calls 3 $((calls))
+	compare "page faults" 5 $((faults))
+	compare invalidations 6 $(($(count_of odp_invalidate "$profile") - taken))
 }
 
 # watch CLIENT SERVER: waits for both to exit; sets pinned, the maximum that the client
