@@ -15,17 +15,18 @@
  */
 static inline pid_t trace_mm_pid(struct mm_struct *mm)
 {
-	pid_t pid = 0;
-
 	if (current->mm == mm && !(current->flags & PF_KTHREAD))
 		return current->tgid;
 #ifdef CONFIG_MEMCG
-	rcu_read_lock();
-	if (rcu_dereference(mm->owner))
-		pid = rcu_dereference(mm->owner)->tgid;
-	rcu_read_unlock();
+	scoped_guard(rcu) {
+		/* Read once: an owner that exits clears it */
+		struct task_struct *owner = rcu_dereference(mm->owner);
+
+		if (owner)
+			return owner->tgid;
+	}
 #endif
-	return pid;
+	return 0;
 }
 
 #endif /* _TRACE_MISC_MM_H */
