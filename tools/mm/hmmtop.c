@@ -75,6 +75,7 @@ struct taker {
 struct migration {
 	long tid;
 	uint64_t setup;		/* when that had ended */
+	int to;			/* THERE or HOME, as what it selected tells */
 };
 
 static struct process *processes;
@@ -418,16 +419,16 @@ static struct migration *migration_of(long tid)
 
 static void saw_setup(struct process *p, const struct event *e)
 {
+	struct migration *m = migration_of(e->tid);
 	char select[64];
-	int to;
 
 	word(e, "select", select, sizeof(select));
-	to = strstr(select, "system") ? THERE : HOME;
-	p->ns[to] += number(e, "ns");
+	m->setup = e->time;
+	m->to = strstr(select, "system") ? THERE : HOME;
+	p->ns[m->to] += number(e, "ns");
 	p->left[LOCKED] += number(e, "locked");
 	p->left[PINNED] += number(e, "pinned");
 	p->left[OTHER] += number(e, "other");
-	migration_of(e->tid)->setup = e->time;
 }
 
 static void saw_pages(struct process *p, const struct event *e)
@@ -436,12 +437,14 @@ static void saw_pages(struct process *p, const struct event *e)
 	p->left[FAILED] += number(e, "failed");
 }
 
-/* The copying is between the events */
+/* The copying is between the events. Without a destination, none tells the direction. */
 static void saw_finalize(struct process *p, const struct event *e)
 {
 	int to = number(e, "to_device") ? THERE : HOME;
 	struct migration *m = migration_of(e->tid);
 
+	if (m->setup && !number(e, "migrated"))
+		to = m->to;
 	p->count[to] += number(e, "migrated");
 	if (m->setup)
 		p->ns[to] += e->time - m->setup;
