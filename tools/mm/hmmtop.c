@@ -707,10 +707,13 @@ static void collect(double end)
 			nanosleep(&nap, NULL);
 }
 
+/* Since the last time */
 static void show_lost(void)
 {
-	uint64_t lost = events_lost();
+	static uint64_t before;
+	uint64_t all = events_lost(), lost = all - before;
 
+	before = all;
 	if (lost)
 		printf(", %llu LOST: counts are too low\n", (unsigned long long)lost);
 	else
