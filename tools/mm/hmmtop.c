@@ -28,7 +28,7 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define COMM_LEN	16
-#define BUFFER_KB	"8192"	/* for each CPU */
+#define BUFFER_KB	8192	/* for each CPU; less if they are more than 32 */
 #define NAP_MS		20
 
 /* Latencies by powers of ten, from less than 1 us to 100 ms and more */
@@ -193,6 +193,15 @@ static void enable(const char *event, bool needed)
 		    event);
 }
 
+static void set_buffer_size(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	char kb[24];
+
+	snprintf(kb, sizeof(kb), "%ld", BUFFER_KB * 32 / (cpus < 32 ? 32 : cpus));
+	write_in(instance, "buffer_size_kb", kb);
+}
+
 static void start_tracing(void)
 {
 	char path[PATH_MAX];
@@ -204,7 +213,7 @@ static void start_tracing(void)
 	if (mkdir(instance, 0700))
 		die("%s: %s", instance, strerror(errno));
 	atexit(remove_instance);
-	write_in(instance, "buffer_size_kb", BUFFER_KB);
+	set_buffer_size();
 	enable("hmm/hmm_range_fault_end", true);
 	enable("mmu_notifier/mmu_interval_invalidate", true);
 	enable("mmu_notifier/mmu_interval_finish", true);
