@@ -580,7 +580,6 @@ static int hmm_dma_sync(struct device *dev, struct hmm_dma_map *map, size_t idx,
 	offset = hmm_dma_offset(map, idx);
 	ret = dma_iova_sync(dev, &map->state, offset,
 			    hmm_dma_offset(map, end) - offset);
-	trace_hmm_dma_map(dev, map, idx, end - idx, ret);
 	for (; idx < end; idx += nr) {
 		nr = hmm_dma_alike(map, idx, end);
 		if (!hmm_dma_is_linked(map, idx))
@@ -589,6 +588,7 @@ static int hmm_dma_sync(struct device *dev, struct hmm_dma_map *map, size_t idx,
 			hmm_dma_undo(dev, map, idx, nr);
 		for (i = 0; !ret && i < nr; i++)
 			hmm_dma_set(hmm_dma_pfn(map, idx + i), HMM_PFN_DMA_MAPPED);
+		trace_hmm_dma_map(dev, map, idx, nr, ret);
 	}
 	return ret;
 }
