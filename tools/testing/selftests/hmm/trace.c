@@ -327,6 +327,28 @@ TEST_F(events, huge_migration)
 	EXPECT_EQ((long)HUGE_NR, arg(self->line, "migrated"));
 }
 
+/* One that is pinned cannot be split either, and stays for that reason */
+TEST_F(events, huge_page_pinned)
+{
+	char *p;
+	int gup;
+
+	NEED_DEVICE();
+	NEED_THP();
+	NEED_MIGRATION_EVENTS();
+	p = map_anon(HUGE, true);
+	fill(p, HUGE);
+	gup = pin(p, 1);
+	NEED(gup >= 0, "needs CONFIG_GUP_TEST");
+	ASSERT_TRUE(events_begin());
+	ASSERT_EQ(0, to_device(PRIVATE_A, p, HUGE_NR, false));
+	close(gup);
+	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_EQ(0, arg(self->line, "collected"));
+	EXPECT_EQ((long)HUGE_NR, arg(self->line, "pinned"));
+	EXPECT_EQ(0, arg(self->line, "other"));
+}
+
 TEST_F(events, migration_without_memory)
 {
 	uint32_t fail = 3;
