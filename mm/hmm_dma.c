@@ -487,6 +487,12 @@ dma_addr_t hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
 }
 EXPORT_SYMBOL_GPL(hmm_dma_map_pfn);
 
+/*
+ * Without HMM_PFN_DMA_MAPPED: linked, and to be synced. hmm_range_fault() may answer
+ * other entries between the two, so that these need a mark.
+ */
+#define HMM_DMA_LINKED	HMM_PFN_P2PDMA_BUS
+
 /* As many entries as are linked now, or need no link; or an error */
 static ssize_t hmm_dma_link_next(struct device *dev, struct hmm_dma_map *map,
 				 size_t idx, size_t end,
@@ -503,25 +509,24 @@ static ssize_t hmm_dma_link_next(struct device *dev, struct hmm_dma_map *map,
 	if (ret)
 		return ret;
 	nr = hmm_dma_run(map, idx, end);
-	bits = how == HMM_PFN_P2PDMA_BUS ? how | HMM_PFN_DMA_MAPPED : how;
+	bits = how | HMM_PFN_DMA_MAPPED;
 	if (how != HMM_PFN_P2PDMA_BUS) {
+		bits = how | HMM_DMA_LINKED;
 		ret = hmm_dma_link(dev, map, idx, nr, how);
 		if (ret)
 			return ret;
 		map->runs |= nr > 1;
 	}
-	for (i = 0; bits && i < nr; i++)
+	for (i = 0; i < nr; i++)
 		hmm_dma_set(hmm_dma_pfn(map, idx + i), bits);
 	return nr;
 }
 
-/* VALID if there is something to be unmapped, and how it is mapped; or 0 */
+/* How a valid entry is mapped, and VALID; or 0 */
 static unsigned long hmm_dma_state(const struct hmm_dma_map *map, size_t idx)
 {
 	unsigned long entry = *hmm_dma_pfn(map, idx);
 
-	if (!(entry & HMM_PFN_DMA_MAPPED) && !hmm_dma_is_to_map(entry))
-		return 0;
 	return entry & HMM_PFN_VALID ? entry & (HMM_PFN_VALID | HMM_PFN_STICKY) : 0;
 }
 
@@ -557,10 +562,11 @@ static void hmm_dma_undo(struct device *dev, struct hmm_dma_map *map, size_t idx
 	}
 }
 
-/* Between a link and its sync, an entry is valid and not yet HMM_PFN_DMA_MAPPED */
 static bool hmm_dma_is_linked(const struct hmm_dma_map *map, size_t idx)
 {
-	return hmm_dma_is_to_map(*hmm_dma_pfn(map, idx));
+	unsigned long entry = *hmm_dma_pfn(map, idx);
+
+	return (entry & (HMM_PFN_DMA_MAPPED | HMM_DMA_LINKED)) == HMM_DMA_LINKED;
 }
 
 /* Lets the device see, by one sync, what was linked of some entries; or unlinks it */
@@ -584,10 +590,11 @@ static int hmm_dma_sync(struct device *dev, struct hmm_dma_map *map, size_t idx,
 		nr = hmm_dma_alike(map, idx, end);
 		if (!hmm_dma_is_linked(map, idx))
 			continue;
+		for (i = 0; i < nr; i++)
+			set_mask_bits(hmm_dma_pfn(map, idx + i), HMM_DMA_LINKED,
+				      HMM_PFN_DMA_MAPPED);
 		if (ret)
 			hmm_dma_undo(dev, map, idx, nr);
-		for (i = 0; !ret && i < nr; i++)
-			hmm_dma_set(hmm_dma_pfn(map, idx + i), HMM_PFN_DMA_MAPPED);
 		trace_hmm_dma_map(dev, map, idx, nr, ret);
 	}
 	return ret;

@@ -112,6 +112,8 @@ int dma_iova_sync(struct device *dev, struct dma_iova_state *state, size_t offse
 	size_t done;
 
 	dma.syncs++;
+	if (dma.meanwhile)
+		dma.meanwhile();
 	promise(iova_page(state, offset)->linked &&
 		iova_page(state, offset + size - PAGE_SIZE)->linked,
 		"dma: what is synced was linked");

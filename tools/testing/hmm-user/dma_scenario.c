@@ -184,6 +184,20 @@ static void check_calls(int ret, unsigned int runs)
 		promise(dma.links == runs, "dma: one link for each run of memory");
 }
 
+/* The entry that was answered amid hmm_dma_map_range(), or nr_entries */
+static unsigned int late;
+
+/* hmm_range_fault(), called by another thread, takes no lock */
+static void answer_late(void)
+{
+	unsigned int idx = choose(nr_entries);
+
+	if (is_valid(idx) || is_mapped(idx))
+		return;
+	late = idx;
+	any_answers(idx);
+}
+
 static void map_range(unsigned int idx, unsigned int nr)
 {
 	unsigned int twists = dma.twists, i, runs = nr_runs(idx, nr);
@@ -191,12 +205,17 @@ static void map_range(unsigned int idx, unsigned int nr)
 
 	dma.links = 0;
 	dma.syncs = 0;
+	late = nr_entries;
+	dma.meanwhile = choose(4) ? NULL : answer_late;
 	ret = hmm_dma_map_range(&dev, &map, idx, nr, &p2p);
+	dma.meanwhile = NULL;
 	check_calls(ret, runs);
+	promise(late == nr_entries || !is_mapped(late),
+		"dma: what is answered after the links is not marked");
 	for (i = idx; i < idx + nr; i++) {
 		promise(!is_mapped(i) || can_be_mapped(i),
 			"dma: an entry that cannot be mapped is not mapped");
-		if (!ret && is_valid(i))
+		if (!ret && is_valid(i) && i != late)
 			promise(is_mapped(i) != is_own(i),
 				"dma: 0 if all that is valid and not own is mapped");
 		if (ret == -EFAULT && i == idx && nr == 1)

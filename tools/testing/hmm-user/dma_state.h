@@ -38,6 +38,7 @@ struct dma_page {
  * @unlinks: number of calls that have unlinked
  * @syncs: number of calls that have synced
  * @twists: number of calls that may still fail
+ * @meanwhile: what another thread does without the lock when something is synced
  */
 struct dma_world {
 	struct dma_page iova[DMA_PAGES];
@@ -46,6 +47,7 @@ struct dma_world {
 	struct iommu_domain iommu;
 	unsigned int links, unlinks, syncs;
 	unsigned int twists;
+	void (*meanwhile)(void);
 };
 
 extern struct dma_world dma;
