@@ -958,17 +958,22 @@ static void others_set_sticky(unsigned int page)
 static void others_change_mapping(void)
 {
 	struct vm_area_struct *vma = &w.vma[0];
+	unsigned int first = world_page(vma->vm_start);
+	bool all;
 
 	if (w.mm.mmap_lock.readers || vma->vm_refcnt || !w.nr_vmas)
 		return;
-	world_notify(world_page(vma->vm_start), world_page(vma->vm_end) -
-		     world_page(vma->vm_start), false);
+	all = !vma_is_locked() && !choose(2);
+	if (all)
+		world_notify(0, WORLD_PAGES, false);
+	else
+		world_notify(first, world_page(vma->vm_end) - first, false);
 	w.others_changed = true;
 	w.mappings_changed = true;
-	if (vma_is_locked() || choose(2))
-		vma->vm_flags = 0;
-	else
+	if (all)
 		w.nr_vmas = 0;
+	else
+		vma->vm_flags = 0;
 	world_remember(0, WORLD_PAGES);
 }
 
