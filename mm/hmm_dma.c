@@ -87,8 +87,8 @@ static size_t hmm_dma_head(unsigned long start, size_t size)
  * Context: Process context, may sleep.
  * Return: 0; undone by hmm_dma_map_free(). Otherwise there is nothing to undo:
  *
- * * -EINVAL: @nr_entries is 0, no @dma_entry_size of that kind, or @start is not
- *   aligned
+ * * -EINVAL: @nr_entries is 0, no @dma_entry_size of that kind, @start is not
+ *   aligned, or no region of that size begins there
  * * -EOPNOTSUPP: the device would need bounce buffers or cache maintenance, which
  *   memory shared with a process cannot have
  * * -ENOMEM
@@ -97,13 +97,14 @@ int hmm_dma_map_alloc_at(struct device *dev, struct hmm_dma_map *map,
 			 unsigned long start, size_t nr_entries,
 			 size_t dma_entry_size)
 {
-	size_t nr_dma, size, head;
+	size_t nr_dma, size, head, end;
 
 	*map = (struct hmm_dma_map) { .dma_entry_size = dma_entry_size };
 	if (!nr_entries || !is_power_of_2(dma_entry_size) ||
 	    dma_entry_size < PAGE_SIZE || !IS_ALIGNED(start, dma_entry_size) ||
 	    check_mul_overflow(nr_entries, PAGE_SIZE, &size) ||
-	    check_add_overflow(size, dma_entry_size - 1, &size))
+	    check_add_overflow(size, dma_entry_size - 1, &size) ||
+	    check_add_overflow(start, size, &end))
 		return -EINVAL;
 	if (hmm_dma_needs_sync(dev))
 		return -EOPNOTSUPP;

@@ -378,6 +378,8 @@ static int any_map(void)
 		promise(ret == -EINVAL, "dma: -EINVAL for an invalid region");
 		ret = hmm_dma_map_alloc_at(&dev, &map, PAGE_SIZE, 2, 2 * PAGE_SIZE);
 		promise(ret == -EINVAL, "dma: -EINVAL for half an entry");
+		ret = hmm_dma_map_alloc_at(&dev, &map, -PAGE_SIZE, 2, PAGE_SIZE);
+		promise(ret == -EINVAL, "dma: -EINVAL beyond the last address");
 		return ret;
 	}
 	nr = nr_entries * nr_pages - choose(nr_pages);
