@@ -35,7 +35,7 @@
 #define WINDOW_SIZE	SZ_2M
 #define WINDOW_PAGES	(WINDOW_SIZE >> PAGE_SHIFT)
 #define AROUND		16UL	/* pages that are mapped at once, if they are there */
-#define COPY_TIMEOUT	(2 * HZ)		/* an ioctl with all retries */
+#define COPY_TIMEOUT	(2 * HZ)		/* an ioctl with all retries, from its turn on */
 #define EDU_TIMEOUT	(5 * USEC_PER_SEC)	/* the device, which takes 0.1 s */
 
 static unsigned int dma_bits = 28;
@@ -223,10 +223,10 @@ static long hmm_edu_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 {
 	void __user *user = (void __user *)arg;
 	struct hmm_edu *edu = file->private_data;
-	unsigned long addr, deadline = jiffies + COPY_TIMEOUT;
+	unsigned long addr, deadline;
 	struct hmm_edu_copy copy;
 	u32 done, part;
-	int ret;
+	int ret = 0;
 
 	if (cmd != HMM_EDU_COPY)
 		return -ENOTTY;
@@ -237,9 +237,9 @@ static long hmm_edu_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	addr = untagged_addr(copy.addr);
 	if (!access_ok((void __user *)addr, copy.len))
 		return -EFAULT;
-	ret = mutex_lock_killable(&edu->work);
-	if (ret)
-		return ret;
+	if (mutex_lock_killable(&edu->work))
+		return -EINTR;
+	deadline = jiffies + COPY_TIMEOUT;
 	for (done = 0; !ret && done < copy.len; done += part) {
 		part = min(copy.len - done, PAGE_SIZE - offset_in_page(addr + done));
 		ret = hmm_edu_copy_part(edu, addr + done, EDU_BUFFER + done, part,
