@@ -4,14 +4,12 @@
  *
  * QEMU's "edu" copies up to 4 KiB between memory and a buffer of its own.  A program
  * names one of its addresses, and the device reads or writes there, while the kernel
- * may swap out, share or move the page at any time.  Documentation/mm/hmm.rst quotes
- * this file and explains it.
+ * may swap out, share or move the page at any time.  See Documentation/mm/hmm.rst.
  *
  * The device reaches a window of the process's addresses, which moves to where it is
- * needed.  Locks, in this order: hmm_edu.work, with which the window stays where it is;
- * the mm's, taken by HMM; hmm_edu.lock, for what the device reaches, held while it works.
- * The notifier takes the latter, and page faults and reclaim call the notifier: so with
- * hmm_edu.lock held, no access to user memory and no GFP_KERNEL.
+ * needed.  Locks, in this order: work, with which the window stays where it is; the mm's,
+ * taken by HMM; lock, for what the device reaches, held while it works.  The notifier takes
+ * it, and page faults and reclaim call the notifier: no user memory, no GFP_KERNEL with it.
  */
 #include <linux/hmm.h>
 #include <linux/hmm-dma.h>
