@@ -45,7 +45,7 @@ edu_options() { # COUNT
 
 	case ${IOMMU:-intel} in
 	intel) echo "-device intel-iommu" ;;
-	virtio) echo "-device virtio-iommu-pci,addr=2" ;;
+	virtio) echo "-device virtio-iommu-pci,addr=1e" ;;
 	none) ;;
 	*) die "IOMMU=$IOMMU: not one of intel, virtio, none" ;;
 	esac
@@ -146,7 +146,9 @@ job)
 sample-short)
 	"$here/base/kernel.sh" "$2"
 	one sample "$2" "$build/$2/samples/hmm/hmm_edu.ko" 4 2 ;;
-sample) steps=8 ;;
+sample)
+	# Without an IOMMU nobody notices, and virtio's has other words for it
+	[ "${IOMMU:-intel}" != intel ] || steps=8 ;;
 esac
 step "Debian packages" "$here/base/packages.sh" install run
 step "Linux $base_version" "$here/base/tree.sh" base
@@ -159,8 +161,11 @@ if [ "${1:-}" = sample ]; then
 	module=$build/run/samples/hmm/hmm_edu.ko
 	step "devices work on a process's memory (2 minutes)" sample run "$module" 16 2
 	step "1 GiB of it (10 minutes)" sample run "$module" "${MIB:-1024}" 1
-	step "a driver that leaves pages mapped must be noticed" sample_mutant run still-mapped
-	step "a driver that does not wait must be noticed" sample_mutant run not-waited
+	if [ $steps = 8 ]; then
+		step "a driver that leaves pages mapped must be noticed" \
+			sample_mutant run still-mapped
+		step "a driver that does not wait must be noticed" sample_mutant run not-waited
+	fi
 	echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."
 	exit
 fi
