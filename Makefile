@@ -11,13 +11,13 @@ help: ## show this list
 
 ##@ Everyday
 
-run: ## RDMA on demand paging over this hmm_range_fault(), on a bare Debian
+run: ## build and boot a kernel, stress RDMA on-demand paging on it; needs only Debian
 	@$(hmm)/run/run.sh
 
-sample: ## a device of QEMU works on a process's memory: IOMMU=intel, virtio or none; MIB=1024
+sample: ## run the sample driver with a device of QEMU: IOMMU=intel, virtio or none; MIB=1024
 	@$(hmm)/run/run.sh sample
 
-check: ## run all tests; ends with "N passed, N failed, N skipped"
+check: ## run all tests, or SUITES="kunit rdma"; ends with "N passed, N failed, N skipped"
 	@$(hmm)/check/check.sh $(SUITES)
 
 kunit: ## run the KUnit tests, natively: make kunit MACHINES="um x86_64 i386 arm arm-lpae"
@@ -28,7 +28,7 @@ selftest: ## run selftests in a guest: make selftest TEST="range -r hmm.NAME" DI
 	$(packages) run
 	@$(guest) kselftest $(or $(KERNEL),check) $(or $(DIR),hmm) $(TEST)
 
-hmm-tests: ## run the kernel's own tests of HMM in a guest
+hmm-tests: ## run the kernel's own HMM tests in a guest
 	$(packages) run
 	@$(hmm)/check/check.sh hmm-
 
@@ -49,11 +49,11 @@ clean: ## remove everything that was built, but not the download
 
 ##@ Proof
 
-compare: ## run the same tests on stock and on this; with BASE=6.12 FIXED=1, on its fixes
+compare: ## run the tests on a stock kernel and on this one; BASE=6.12 FIXED=1: on stock with fixes
 	$(packages) run
 	@$(hmm)/check/compare.py $(PROGRAMS)
 
-mutants: ## reintroduce old faults one by one, and check that the tests notice
+mutants: ## reintroduce old bugs one by one, and check that tests fail: MUTANTS="guard-error"
 	$(packages) run
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
@@ -69,15 +69,15 @@ kmsan: ## run the selftests on a kernel that detects uninitialised memory; LLVM=
 	$(packages) kmsan
 	@LLVM=$(or $(LLVM),-19) $(guest) -m 14G -t 3600 kselftest kmsan hmm $(TEST)
 
-user: ## test mm/hmm.c in user space with random input; takes seconds
+user: ## test mm/hmm.c in user space with random page tables; takes seconds
 	$(packages) user
 	@$(hmm)/check/user.sh worlds
 
-fuzz: ## the same with libFuzzer: make fuzz FUZZ=seconds
+fuzz: ## fuzz mm/hmm.c in user space with libFuzzer: make fuzz FUZZ=seconds
 	$(packages) user
 	@FUZZ=$(or $(FUZZ),600) $(hmm)/check/user.sh fuzz
 
-prove: ## prove the steps of its walk with CBMC
+prove: ## prove the steps of the page table walk with CBMC
 	$(packages) prove
 	@$(hmm)/check/user.sh prove
 
@@ -85,18 +85,18 @@ litmus: ## check locks and barriers with the kernel's memory model
 	$(packages) litmus
 	@$(hmm)/check/user.sh litmus
 
-user-mutants: ## mutants in user space: MUTANTS="fault-drops-lock secretmem"
+user-mutants: ## check that the user space tests notice bugs: MUTANTS="fault-drops-lock secretmem"
 	$(packages) user
 	@$(hmm)/check/user.sh mutants
 
-bench: ## compare with stock and with the targets (30 min)
+bench: ## measure speed, compare with stock and with bench/targets.tsv (30 min)
 	$(packages) bench
 	@$(hmm)/bench/bench.sh
 
 lint: ## run sparse, coccicheck and shellcheck on our files (10 min)
 	@$(hmm)/check/lint.sh $(LINTERS)
 
-drivers: ## compile the drivers that are changed or call hmm_range_fault()
+drivers: ## compile the drivers that are patched or call hmm_range_fault()
 	$(packages) drivers
 	@$(hmm)/arch/arch.sh drivers-x86_64 drivers-arm64 drivers-ppc64le
 
@@ -104,7 +104,7 @@ arch: ## compile for every architecture: make arch ARCH=arm, ROWS="arm i386-pae"
 	$(packages) run
 	@$(hmm)/arch/arch.sh -i $(if $(ARCH),-a $(ARCH)) $(ROWS)
 
-arm: ## run tests on 32-bit ARM, without LPAE and with it
+arm: ## run tests on 32-bit ARM, with and without LPAE
 	$(packages) arm
 	@$(guest) bits32 arm arm-lpae
 
@@ -117,7 +117,7 @@ i386: ## run tests on i386 with PAE and high memory
 apply: ## add our files and patches to a 7.3 tree: make apply TREE=dir
 	@$(hmm)/base/overlay.sh apply "$(TREE)"
 
-fixes: ## make patches that fix stock's own walker: BASE=7.3, 7.2 or 6.12
+fixes: ## make patches that fix the stock walker: BASE=7.3, 7.2 or 6.12
 	$(packages) run
 	@$(hmm)/fixes/fixes.sh
 

@@ -62,7 +62,7 @@ with_own_copy() { # [-f CFLAGS] [-o OBJECT]... DIR PATH...
 	END
 	make -s -C "$build/tree" O="$obj" ARCH=x86_64 CC="$(ccached gcc)" M="$dir" modules >"$dir/log" 2>&1 || {
 		grep -m 3 -E 'error|ERROR|undefined' "$dir/log" >&2 || tail -3 "$dir/log" >&2
-		die "$dir: cannot be built; see $dir/log"
+		die "$dir: build failed; see $dir/log"
 	}
 }
 
@@ -137,7 +137,7 @@ survived() {
 		echo "${lost[i]%%=*}" >>"$obj/lacks"
 		unset "lost[$i]"
 	done
-	[ ${#lost[@]} = 0 ] || die "$name: did not get into .config: ${lost[*]}"
+	[ ${#lost[@]} = 0 ] || die "$name: not in .config as requested: ${lost[*]}"
 }
 
 configure() {
@@ -186,6 +186,6 @@ progress &
 trap 'kill %1 2>/dev/null || true' EXIT
 run_make -j"$(nproc)" "${wanted[@]}" >"$log" 2>&1 || {
 	grep -m 20 -E 'error|undefined|\*\*\*|No space' "$log" >&2 || tail -5 "$log" >&2
-	die "$name: does not build; see $log"
+	die "$name: build failed; see $log"
 }
 ! grep -E ': warning:' "$log" || say "$name: warnings, see above"

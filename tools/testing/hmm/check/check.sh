@@ -3,7 +3,7 @@
 #
 # check.sh [NAME]... - run the suites of check/suites, or those with NAME in their name
 #
-# A suite that ends with an error, or without a count, adds one failure.
+# A suite that exits with an error but reports no failure, or prints no count, adds one failure.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -38,7 +38,7 @@ add() { # SUITE STATUS LOG
 	if [[ $(tail -1 "$3") =~ $counts ]]; then
 		p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
 	elif [ "$2" = 0 ]; then
-		echo "$name: ended without a count" >>"$3"
+		echo "$name: printed no count of tests" >>"$3"
 		f=1
 	fi
 	[ "$2" = 0 ] || [ "$f" -gt 0 ] || f=1
@@ -65,8 +65,8 @@ run() { # SUITE COMMAND...
 
 mkdir -p "$logs"
 mapfile -t suites < <(selected "$@")
-[ ${#suites[@]} -gt 0 ] || die "$*: no suite of that name in tools/testing/hmm/check/suites"
-echo "[0/${#suites[@]}] packages, source, kernel"
+[ ${#suites[@]} -gt 0 ] || die "$*: no such suite; see tools/testing/hmm/check/suites"
+echo "[0/${#suites[@]}] installing packages, preparing Linux, building the kernel"
 "$here/base/packages.sh" install check
 "$here/base/kernel.sh" check
 echo "      $SECONDS s"
@@ -77,6 +77,6 @@ for suite in "${suites[@]}"; do
 	echo "[$i/${#suites[@]}] ${words[0]}"
 	run "${words[@]}"
 done
-echo "$SECONDS s in all; logs are in $logs"
+echo "took $SECONDS s; logs are in $logs"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -10,7 +10,7 @@
   guest.py kunit [MACHINE]...                     mm/tests/hmm_kunit.c
   guest.py bits32 MACHINE...                      KUnit and selftests, on 32 bit
 
-KERNEL is a line of config/kernels, and is built first. MACHINE is um (the default,
+KERNEL is named in config/kernels, and is built first. MACHINE is um (the default,
 which runs natively), x86_64, i386, arm or arm-lpae. Everything else runs in QEMU,
 emulated. A panic, oops, warning or lock report in the console log is a failure,
 whatever the tests report. Actions that count tests end with "N passed, N failed, N
@@ -18,9 +18,9 @@ skipped".
 
 "each" reads lines of "PROGRAM TEST [MODULE [sound]]", where MODULE is a test driver
 to use instead of KERNEL's, and prints a line for each, in the same order: pass, FAIL
-or skip, as the test reports; splat if the kernel complained; crash if the test or the
-guest did not finish. It reboots when it must, or when a test marked as sound, which
-checks that the previous test left no damage, did not pass.
+or skip, as the test reports; splat if the kernel printed a warning or worse; crash if
+the test or the guest did not finish. It reboots after a crash, and if a test marked as
+sound does not pass: such a test checks that the previous one left no damage.
 
 virtme-ng is not used: Debian 12 does not have it, and boot() replaces it in 20 lines.
 """
@@ -116,7 +116,7 @@ def locked(name: str) -> TextIO:
 
 def script(path: str, *args: str) -> None:
     if subprocess.run([HERE / path, *args], stdout=sys.stderr, check=False).returncode:
-        raise Failed(f"{path} {' '.join(args)} failed: see above")
+        raise Failed(f"{path} {' '.join(args)} failed; see above")
 
 
 def make(log: Path, *args: str) -> None:
@@ -125,7 +125,7 @@ def make(log: Path, *args: str) -> None:
         made = subprocess.run(["make", "-s", *args], stdout=out, stderr=out, check=False)
     if made.returncode:
         errors = [line for line in log.read_text().splitlines() if re.search(r"error|\*\*\*", line)]
-        raise Failed("\n".join(errors[:10] + [f"does not build: see {log}"]))
+        raise Failed("\n".join(errors[:10] + [f"build failed; see {log}"]))
 
 
 def build_tests(directory: str, out: Path, arch: str = "", cross: str = "", *more: str) -> None:
@@ -166,7 +166,7 @@ def complaints(log: Path) -> list[str]:
 
 
 def watched(argv: list[str], seconds: int, hear: Callable[[str], None], **options: Any) -> int:
-    """Runs a kernel for at most that time, and passes its output to hear()."""
+    """Runs a kernel for at most this many seconds, and passes its output to hear()."""
     late = threading.Event()
     # QEMU closes a port to the guest when its input ends: never close this one
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -187,7 +187,7 @@ def watched(argv: list[str], seconds: int, hear: Callable[[str], None], **option
         timer.cancel()
         process.kill()
     if late.is_set():
-        raise Failed(f"stopped after {seconds} s")
+        raise Failed(f"timed out after {seconds} s")
     return code
 
 
@@ -196,7 +196,7 @@ def boot(kernel: str, guest: Guest, job: dict[str, Any], log: Path,
     """Boots an x86-64 kernel to do a job, see init.py; returns the job's exit status."""
     image = BUILD / kernel / "vmlinux"
     if not image.exists():
-        raise Failed(f"{image}: does not exist")
+        raise Failed(f"{image}: no such kernel image")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
     job = {"modules": [], "programs": [], "command": [], "seconds": None, "dir": os.getcwd(),
@@ -223,12 +223,12 @@ def boot(kernel: str, guest: Guest, job: dict[str, Any], log: Path,
              "-device", "virtserialport,chardev=status,name=status", *guest.qemu],
             guest.seconds, hear)
         if bad := complaints(log):
-            raise Failed("\n".join([*bad[:5], f"{kernel}: the kernel complains; see {log}"]))
+            raise Failed("\n".join([*bad[:5], f"{kernel}: warnings or errors from the kernel; see {log}"]))
         if code:
             raise Failed(f"{kernel}: QEMU ended with {code}; see {log}")
         if not status.exists() or not status.read_text():
             last = log.read_text(errors="replace").splitlines()[-3:]
-            raise Failed("\n".join([*last, f"{kernel}: the guest ended early; see {log}"]))
+            raise Failed("\n".join([*last, f"{kernel}: the guest stopped before the job was done; see {log}"]))
         return int(status.read_text())
 
 
@@ -255,7 +255,7 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
     programs = [words] if words else [[p] for p in tests.programs or makefile_programs(tests.directory)]
     for program, *_ in programs:
         if not (where / program).exists():
-            raise Failed(f"{program}: not one of {' '.join(makefile_programs(tests.directory))}")
+            raise Failed(f"{program}: no such program; there are {' '.join(makefile_programs(tests.directory))}")
     seconds = options.seconds or timeout_of(tests.directory)
     guest = guest_of(options, selftest_guest())
     guest.seconds = seconds * len(programs) + 120
@@ -272,10 +272,10 @@ def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namesp
                                         "programs": [[str(where / p), *o] for p, *o in programs]},
                         BUILD / kernel / f"{name}-console.log", hear)
             if code or ktap.ended < len(programs):
-                ktap.fail("the guest: see above")
+                ktap.fail("the guest failed or did not finish; see above")
         except Failed as why:
             say(str(why))
-            ktap.fail("the guest: see above")
+            ktap.fail("the guest failed or did not finish; see above")
     return report(ktap)
 
 
@@ -309,7 +309,7 @@ def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
         job = {"list": lines, "module": str(BUILD / kernel / module), "parameters": parameters,
                "driver": Path(module).stem, "programs": str(BUILD / "selftests/hmm")}
         verdicts: list[str] = []
-        begun, why = "", "there was no output"
+        begun, why = "", "no output"
 
         def hear(line: str) -> None:
             nonlocal begun
@@ -334,7 +334,7 @@ def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
             verdicts.append(f"crash {begun}")
             say(verdicts[-1])
         if not verdicts:
-            raise Failed(f"{kernel}: no test was started: {why}; see {log}")
+            raise Failed(f"{kernel}: no test started: {why}; see {log}")
         lines = lines[len(verdicts):]
 
 
@@ -405,7 +405,7 @@ def boot_machine(name: str, args: str, seconds: int, log: Path, *more: str) -> K
     ktap.end()
     if bad := complaints(log):
         say("\n".join(bad[:5]))
-        ktap.fail(f"{name}: the kernel complains; see {log}")
+        ktap.fail(f"{name}: warnings or errors from the kernel; see {log}")
     if not ktap.said:
         ktap.fail(f"{name}: no test reported a result; see {log}")
     return ktap
@@ -438,7 +438,7 @@ def build_and_run_kunit(name: str) -> Ktap:
             stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False)
     if built.returncode:
         errors = [line for line in log.read_text().splitlines() if "rror" in line]
-        raise Failed("\n".join([*errors[:10], f"{name}: does not build; see {log}"]))
+        raise Failed("\n".join([*errors[:10], f"{name}: build failed; see {log}"]))
     end = "reboot" if machine.qemu else "halt"
     return boot_machine(name, f"kunit.enable=1 kunit.filter_glob=hmm* kunit_shutdown={end}", 900,
                         build / "test.log")
@@ -502,9 +502,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-a", "--args", help="kernel parameters", default="")
     parser.add_argument("-q", "--qemu", help="QEMU options", default="")
     parser.add_argument("-d", "--devices", choices=["memory", "all"], default="",
-                        help="load the test driver, in a guest with the memory that it needs, "
-                        "or with all devices")
-    parser.add_argument("-l", "--log", type=Path, help="log of the console")
+                        help="load the test driver, in a guest with its memory or with all its devices")
+    parser.add_argument("-l", "--log", type=Path, help="file for the console output")
     parser.add_argument("-p", "--parameters", help="parameters of the test driver", default="")
     parser.add_argument("-i", "--insmod", metavar="DRIVER", help="use this test driver")
     parser.add_argument("words", nargs=argparse.REMAINDER)
@@ -530,15 +529,15 @@ def main() -> int:
         return on_machines(words or ["um"], *([kunit, bits32] if action == "bits32" else [kunit]))
     if action == "list":
         if words and words[0] not in TESTS:
-            raise Failed(f"list: needs one of {' '.join(TESTS)}")
+            raise Failed(f"list: which tests? One of {' '.join(TESTS)}")
         list_tests(TESTS[words[0] if words else "hmm"])
         return 0
     if not words:
-        raise Failed(f"{action}: needs a kernel; see {HERE / 'config/kernels'}")
+        raise Failed(f"{action}: which kernel? See {HERE / 'config/kernels'}")
     kernel = words.pop(0)
     if action == "kselftest":
         if not words or words[0] not in TESTS:
-            raise Failed(f"kselftest: needs one of {' '.join(TESTS)}")
+            raise Failed(f"kselftest: which tests? One of {' '.join(TESTS)}")
         return kselftest(kernel, words[0], words[1:], options)
     if action == "each":
         guest = guest_of(options, selftest_guest(seconds=3000))

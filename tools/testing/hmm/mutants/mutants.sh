@@ -71,7 +71,7 @@ mutate_all() { # NAME...
 	done
 	wait
 	for name; do
-		[ -f "$out/$name/test_hmm.ko" ] || die "$name: was not built; see above"
+		[ -f "$out/$name/test_hmm.ko" ] || die "$name: build failed; see above"
 	done
 }
 

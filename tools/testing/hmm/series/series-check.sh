@@ -48,7 +48,7 @@ check_repeat() {
 	"$here/series/series.sh" >/dev/null
 	[ "$before" = "$("${linux[@]}" rev-parse for-linus-hmm
 		cat "$out"/{patches,quilt/patches}/* "$out/pull-request" | sha256sum)" ] ||
-		die "a second run produces another series"
+		die "a second run produces a different series"
 }
 
 # Files that the series removes; the overlay leaves them, but nothing builds them
@@ -73,7 +73,7 @@ check_am() {
 	touched | "${git[@]}" -C "$dir" sparse-checkout set --no-cone --stdin
 	"${git[@]}" -C "$dir" checkout -q base
 	"${git[@]}" -C "$dir" am -q "${mails[@]:1}" \
-		>"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "git am does not take the mails"; }
+		>"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "git am rejects the mails"; }
 	same "what git am makes" "$("${git[@]}" -C "$dir" rev-parse 'HEAD^{tree}')"
 }
 
@@ -87,7 +87,7 @@ check_quilt() {
 		tr '\n' '\0' | xargs -0 "${linux[@]}" archive base -- | tar -x -C "$dir"
 	cp -r "$out/quilt/patches" "$dir"
 	(cd "$dir" && QUILT_PATCHES=patches quilt --quiltrc=- push -a >"$tmp/log" 2>&1) ||
-		{ tail -5 "$tmp/log" >&2; die "quilt does not take the patches"; }
+		{ tail -5 "$tmp/log" >&2; die "quilt rejects the patches"; }
 	same "what quilt makes" "$(tree_of "$dir" "${paths[@]}")"
 }
 

@@ -198,7 +198,7 @@ make_outputs() {
 
 overlay=$("$here/base/overlay.sh" list | sort)
 check_lists
-[ "${1:-}" != list ] || { say "$(order | wc -l) patches, each path is in one"; exit 0; }
+[ "${1:-}" != list ] || { say "$(order | wc -l) patches; each path is in exactly one"; exit 0; }
 "$here/base/tree.sh" base
 mkdir -p "$out"
 exec 9>"$out/lock"
