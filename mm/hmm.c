@@ -58,8 +58,8 @@
  *     during the call stays set or cleared.
  * 11. A call whose own faults invoke the notifier serves every page asked for
  *     before it gives up or starts over, and does so only once for that reason.
- * 12. HMM_PFN_WRITE is answered for dirty entries only, so the memory is written
- *     back or swapped out after the device has written to it.
+ * 12. HMM_PFN_WRITE is answered for dirty entries only, or for device private ones,
+ *     so memory is written back or swapped out after the device has written to it.
  */
 
 #define HMM_PFN_REQ	(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE)
@@ -244,9 +244,9 @@ static bool hmm_vma_is_writable(const struct vm_area_struct *vma)
 }
 
 /*
- * A VMA whose PTEs do not tell everything: special ones have no bit for it,
- * writable ones are writable by shadow stack instructions only, or protnone ones
- * are not NUMA hints.
+ * A VMA in which a PTE alone is not enough: it has no bit for special pages, or is
+ * writable by shadow stack instructions only, or is protnone without being a NUMA
+ * hint.
  */
 static bool hmm_vma_is_odd(struct vm_area_struct *vma)
 {
@@ -482,7 +482,7 @@ static int hmm_cond_resched_at(const struct hmm_walk *hw, unsigned long addr)
 	return addr == hw->range->start ? 0 : hmm_cond_resched();
 }
 
-/* How much is answered without a look at signals: some microseconds */
+/* How much to answer between checks for signals: a few microseconds */
 #define HMM_PART	(4096UL << PAGE_SHIFT)
 
 /* Handles the pages from @addr to @end, which are all of one @leaf */
@@ -794,9 +794,9 @@ static int hmm_fault(struct hmm_walk *hw)
 }
 
 /*
- * To copy a page or to migrate it back invokes the notifier. If the call gave up at
- * once, the next would get one page further, and so on. So fault what else is asked
- * for first, but do not answer it. The same goes for a page that is given up.
+ * Copying a page or migrating it back invokes the notifier. If the call returned
+ * -EBUSY at once, each call would advance by one page only. So fault whatever else is
+ * requested first, but do not answer it. The same goes for a page that is given up.
  */
 static int hmm_fault_or_give_up(struct hmm_walk *hw)
 {
@@ -821,8 +821,8 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 }
 
 /*
- * Does anybody wait to change the VMA that we hold, by mapping memory next to it
- * perhaps? Everybody else waits for that one, who holds mmap_lock.
+ * Is a writer waiting for the VMA lock that we hold, perhaps to map memory next to
+ * it? It holds mmap_lock, so everybody else waits for it.
  */
 static bool hmm_vma_is_wanted(const struct hmm_walk *hw)
 {
@@ -1020,8 +1020,8 @@ static int hmm_attempt(struct hmm_walk *hw)
 }
 
 /*
- * Takes the answers back to start again. @inputs is what the caller had in the
- * entries, or NULL if requests are not read from there.
+ * Restores the caller's entries before starting over. @inputs is what they contained,
+ * or NULL if requests are not read from there.
  */
 static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
 {
