@@ -248,6 +248,7 @@ try_mutant() { # NAME FILE
 mutants() {
 	local name file status=0
 
+	mkdir -p "$out/gcc"
 	worlds_by gcc >"$out/gcc/log" 2>&1 || die "without a mutant: see $out/gcc/log"
 	for name in ${MUTANTS:-$(cd "$here/mutants" && printf '%s\n' *.diff | sed 's/\.diff$//')}; do
 		file=$(sed -n 's|^+++ b/||p' "$here/mutants/$name.diff")
