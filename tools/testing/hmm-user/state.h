@@ -40,6 +40,7 @@ struct meaning {
  * @stuck: page whose faults succeed and map nothing, or WORLD_PAGES
  * @for_mmap_lock: there is a reason to take mmap_lock: a VMA could not be locked,
  *	or a fault of page @retried_page needs it
+ * @for_hole: there was no VMA to be locked
  * @others_notified: others have called the notifier
  * @own_notified: a page fault of the call has called it
  * @others_changed: others have changed entries, or mappings
@@ -86,6 +87,7 @@ struct world {
 	unsigned int taker;
 	unsigned int stuck;
 	bool for_mmap_lock;
+	bool for_hole;
 	unsigned int retried_page;
 	bool others_notified;
 	bool own_notified;

@@ -107,6 +107,7 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long ad
 	world_others();
 	vma = choose(2) ? NULL : world_vma(world_page(addr));
 	w.for_mmap_lock |= !vma;
+	w.for_hole = !world_vma(world_page(addr));
 	if (vma)
 		vma->vm_refcnt++;
 	return vma;
@@ -116,6 +117,8 @@ void vma_end_read(struct vm_area_struct *vma)
 {
 	promise(vma->vm_refcnt > 0, "8: only a locked VMA is unlocked");
 	vma->vm_refcnt--;
+	/* Who waited has changed it by the time that it can be locked again */
+	vma->vm_refcnt &= ~VM_REFCNT_EXCLUDE_READERS_FLAG;
 }
 
 bool check_stable_address_space(struct mm_struct *mm)
@@ -1018,6 +1021,7 @@ static vm_fault_t fault_drops_lock(struct vm_area_struct *vma, unsigned int page
 	else
 		mmap_read_unlock(&w.mm);
 	w.for_mmap_lock = fault == VM_FAULT_RETRY;
+	w.for_hole = false;
 	if (w.for_mmap_lock && (flags & FAULT_FLAG_VMA_LOCK))
 		w.retried_page = page;
 	if (fault == VM_FAULT_RETRY && (flags & FAULT_FLAG_VMA_LOCK) && choose(2))
@@ -1084,6 +1088,10 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,
 	promise(!vma->vm_refcnt || page != w.retried_page,
 		"7: a fault that needs mmap_lock is tried again with it");
 	w.retried_page = WORLD_PAGES;
+	promise(!(vma->vm_refcnt & VM_REFCNT_EXCLUDE_READERS_FLAG),
+		"8: a VMA that somebody waits for is released before the next fault");
+	promise(vma->vm_refcnt || !w.for_hole,
+		"8: mmap_lock is held for a hole, and not for what follows it");
 	promise(addr >= WORLD_START && addr < WORLD_END && vma == world_vma(page),
 		"2: a page of the range is faulted, in its VMA");
 	promise(!w.killed, "7: no page fault once the caller is killed");
@@ -1104,6 +1112,8 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,
 	if ((flags & FAULT_FLAG_VMA_LOCK) && choose(2))
 		return fault_drops_lock(vma, page, flags, VM_FAULT_RETRY);
 	serve(vma, page, flags & FAULT_FLAG_WRITE, true);
+	if ((flags & FAULT_FLAG_VMA_LOCK) && choose(2))
+		vma->vm_refcnt |= VM_REFCNT_EXCLUDE_READERS_FLAG;
 	if (page == w.taker)
 		others_take(page);
 	else

@@ -248,8 +248,8 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long ad
 void vma_end_read(struct vm_area_struct *vma);
 
 /* Somebody may be waiting to change the VMA */
-#define VM_REFCNT_EXCLUDE_READERS_FLAG	1U
-#define refcount_read(refcnt)	((void)(refcnt), choose(2))
+#define VM_REFCNT_EXCLUDE_READERS_FLAG	0x100
+#define refcount_read(refcnt)	(*(refcnt))
 
 /* What mm/hmm.c reads from entries */
 
