@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <sys/stat.h>
 
-#include "../../../../mm/gup_test.h"
+#include "pin.h"
 #include "test.h"
 
 #define TRACING		"/sys/kernel/tracing/"
@@ -249,30 +249,8 @@ TEST_F(hmm, flush_before_the_lock_is_dropped)
 
 /* Pages that cannot move */
 
-static int gup = -1;
-
-/* Pins for writing, until unpin() */
-static bool pin(const void *p, unsigned long nr)
-{
-	struct pin_longterm_test pin = {
-		.addr = (uintptr_t)p,
-		.size = nr * PAGE,
-		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE |
-			 PIN_LONGTERM_TEST_FLAG_USE_FAST,
-	};
-
-	gup = open("/sys/kernel/debug/gup_test", O_RDWR | O_CLOEXEC);
-	return gup >= 0 && !ioctl(gup, PIN_LONGTERM_TEST_START, &pin);
-}
-
-static void unpin(void)
-{
-	ioctl(gup, PIN_LONGTERM_TEST_STOP);
-	close(gup);
-}
-
 /* Does the pinned memory have the contents of fill()? */
-static bool pinned_filled(const void *p, unsigned long nr)
+static bool pinned_filled(int gup, const void *p, unsigned long nr)
 {
 	char *seen = malloc(nr * PAGE);
 	uint64_t to = (uintptr_t)seen;
@@ -295,11 +273,13 @@ TEST_F(hmm, pinned_page_keeps_its_entry)
 	static const char event[] = "migrate/remove_migration_pte";
 	uint64_t before;
 	char *p;
+	int gup;
 
 	NEED_DEVICE();
 	p = map_anon(16 * PAGE, false);
 	fill(p, 16 * PAGE);
-	NEED(pin(p + 5 * PAGE, 1), "needs CONFIG_GUP_TEST");
+	gup = pin(p + 5 * PAGE, 1);
+	NEED(gup >= 0, "needs CONFIG_GUP_TEST");
 	before = pagemap(p + 5 * PAGE);
 	NEED(watch_begin(event), "needs tracepoints");
 	EXPECT_EQ(15, to_device(PRIVATE_A, p, 16, false));
@@ -309,8 +289,8 @@ TEST_F(hmm, pinned_page_keeps_its_entry)
 	EXPECT_EQ(15, with_device(p, 16));
 	*(uint64_t *)(p + 5 * PAGE) = 0;
 	fill(p + 5 * PAGE, PAGE);
-	EXPECT_TRUE(pinned_filled(p + 5 * PAGE, 1));
-	unpin();
+	EXPECT_TRUE(pinned_filled(gup, p + 5 * PAGE, 1));
+	unpin(gup);
 	EXPECT_EQ(1, to_device(PRIVATE_A, p + 5 * PAGE, 1, false));
 	EXPECT_TRUE(filled(p, 16 * PAGE));
 }
@@ -750,10 +730,12 @@ TEST_F(hmm, mthp_with_a_pinned_page)
 {
 	uint64_t src[3 * MTHP_NR];
 	char *p;
+	int gup;
 
 	NEED_DEVICE();
 	NEED_MTHP(p, 3);
-	NEED(pin(p + MTHP + 5 * PAGE, 1), "needs CONFIG_GUP_TEST");
+	gup = pin(p + MTHP + 5 * PAGE, 1);
+	NEED(gup >= 0, "needs CONFIG_GUP_TEST");
 	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
 			  SELECT_SYSTEM | SELECT_MTHP, p, 3 * MTHP_NR, NULL, src));
 	EXPECT_EQ(MTHP_NR, with_device(p, MTHP_NR));
@@ -761,8 +743,8 @@ TEST_F(hmm, mthp_with_a_pinned_page)
 	EXPECT_EQ(MTHP_NR, with_device(p + 2 * MTHP, MTHP_NR));
 	*(uint64_t *)(p + MTHP + 5 * PAGE) = 0;
 	fill(p + MTHP + 5 * PAGE, PAGE);
-	EXPECT_TRUE(pinned_filled(p + MTHP + 5 * PAGE, 1));
-	unpin();
+	EXPECT_TRUE(pinned_filled(gup, p + MTHP + 5 * PAGE, 1));
+	unpin(gup);
 	EXPECT_TRUE(filled(p, 3 * MTHP));
 	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
 			  SELECT_SYSTEM | SELECT_MTHP, p + MTHP, MTHP_NR, NULL, src));

@@ -10,7 +10,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "../../../../mm/gup_test.h"
+#include "pin.h"
 #include "test.h"
 
 #define TRACING		"/sys/kernel/tracing/"
@@ -248,20 +248,6 @@ TEST_F(events, invalidated_by_others)
 	EXPECT_EQ(0, events_seen("mmu_interval_invalidate", 0, self->line));
 }
 
-/* Pins for writing, until the descriptor is closed; -1 if that is not possible */
-static int pin(const void *p, unsigned long nr)
-{
-	struct pin_longterm_test pin = {
-		.addr = (uintptr_t)p,
-		.size = nr * PAGE,
-		.flags = PIN_LONGTERM_TEST_FLAG_USE_WRITE |
-			 PIN_LONGTERM_TEST_FLAG_USE_FAST,
-	};
-	int gup = open("/sys/kernel/debug/gup_test", O_RDWR | O_CLOEXEC);
-
-	return gup < 0 || ioctl(gup, PIN_LONGTERM_TEST_START, &pin) ? -1 : gup;
-}
-
 #define NEED_MIGRATION_EVENTS()						\
 	NEED(!access(TRACING "events/migrate/migrate_vma_setup", F_OK),	\
 	     "needs events of migrate_vma_setup()")
@@ -281,7 +267,7 @@ TEST_F(events, migration)
 	NEED(gup >= 0, "needs CONFIG_GUP_TEST");
 	ASSERT_TRUE(events_begin());
 	ASSERT_EQ(13, to_device(PRIVATE_A, p, 16, false));
-	close(gup);
+	unpin(gup);
 	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
 	EXPECT_NE(NULL, strstr(self->line, " select=system cpu_fault=0 "));
 	EXPECT_EQ((long)p, arg(self->line, "start"));
@@ -342,7 +328,7 @@ TEST_F(events, huge_page_pinned)
 	NEED(gup >= 0, "needs CONFIG_GUP_TEST");
 	ASSERT_TRUE(events_begin());
 	ASSERT_EQ(0, to_device(PRIVATE_A, p, HUGE_NR, false));
-	close(gup);
+	unpin(gup);
 	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
 	EXPECT_EQ(0, arg(self->line, "collected"));
 	EXPECT_EQ((long)HUGE_NR, arg(self->line, "pinned"));
