@@ -510,6 +510,9 @@ static bool top_counts(const struct top *t, pid_t pid, struct counts *c)
 	return false;
 }
 
+/* It takes the checking kernel seconds to make tracefs's files for an instance */
+#define TOP_SECONDS	240
+
 FIXTURE(top)
 {
 	struct top t;
@@ -534,7 +537,7 @@ FIXTURE_TEARDOWN(top)
 }
 
 /* G2: hmmtop's counts agree with those of the driver, and with what was done */
-TEST_F(top, counts_agree)
+TEST_F_TIMEOUT(top, counts_agree, TOP_SECONDS)
 {
 	struct counts was = { }, seen = { };
 	struct call *c;
@@ -574,7 +577,7 @@ TEST_F(top, counts_agree)
 }
 
 /* A call by a kernel thread or another process counts for the owner of the memory */
-TEST_F(top, other_task_faults)
+TEST_F_TIMEOUT(top, other_task_faults, TOP_SECONDS)
 {
 	struct counts seen = { };
 	pid_t owner = getpid(), child;
@@ -600,7 +603,7 @@ TEST_F(top, other_task_faults)
 }
 
 /* Only one process */
-TEST_F(top, one_process)
+TEST_F_TIMEOUT(top, one_process, TOP_SECONDS)
 {
 	struct counts seen = { };
 	struct call *c = call_new(map_anon(HUGE, false), 8);
@@ -615,7 +618,7 @@ TEST_F(top, one_process)
 }
 
 /* However it ends, it leaves nothing behind */
-TEST_F(top, leaves_nothing)
+TEST_F_TIMEOUT(top, leaves_nothing, TOP_SECONDS)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	char path[64];
@@ -649,7 +652,7 @@ TEST_F(top, leaves_nothing)
 		EXPECT_EQ(strlen((t)->text) - 1, strcspn((t)->text, "\n")); \
 	} while (0)
 
-TEST_F(top, bad_input)
+TEST_F_TIMEOUT(top, bad_input, TOP_SECONDS)
 {
 	top_run(&self->t, 2, "-p", "2147483646");
 	EXPECT_REFUSED(&self->t, "no such process");
