@@ -44,7 +44,7 @@ add() { # SUITE STATUS LOG
 	[ "$2" = 0 ] || [ "$f" -gt 0 ] || f=1
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	if [ "$f" -gt 0 ]; then
-		grep -aE '^(not ok|# not ok|FAIL)|^[a-z-]+\.(sh|py): ' "$3" | tail -20 >&2 || true
+		grep -aE '^(not ok|# not ok|FAIL|why:)|^[a-z-]+\.(sh|py): ' "$3" | tail -30 >&2 || true
 		echo "      see $3" >&2
 	fi
 	echo "      $p passed, $f failed, $s skipped"

@@ -16,6 +16,9 @@ SPLAT = re.compile(
 
 STAMP = re.compile(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ")
 RESULT = re.compile(r"^( *)(not )?ok \d+\b(?: -)? ?(.*)")
+# What a test says about its failure: kselftest_harness.h, KUnit, a test that took too long
+REASON = re.compile(r"^ *# (\S+\.[ch]:\d+:.*|.* (EXPECTATION|ASSERTION) FAILED at .*|"
+                    r".*: Test terminated .*)")
 PLAN = re.compile(r"^( *)1\.\.(\d+)\b(.*)")
 ENDED = re.compile(r"^# (\S+) ended with (\d+)$")
 KSFT_SKIP = 4
@@ -27,6 +30,7 @@ class Ktap:
     def __init__(self) -> None:
         self.passed = self.failed = self.skipped = self.ended = 0
         self.failures: list[str] = []
+        self._reasons: list[str] = []
         self._results: list[tuple[int, bool]] = []  # indent, failed: no parent seen yet
         self._missing: dict[int, int] = {}  # by indent
         self._failed_before = 0  # the program that runs
@@ -41,12 +45,15 @@ class Ktap:
 
     def fail(self, why: str) -> None:
         self.failed += 1
-        self.failures.append(why)
+        self.failures.append("\n".join([why, *(f"why: {r}" for r in self._reasons[:5])]))
 
     def feed(self, line: str) -> None:
         line = STAMP.sub("", line.rstrip("\r\n"))
         if found := RESULT.match(line):
             self._result(len(found[1]), bool(found[2]), found[3])
+            self._reasons.clear()
+        elif found := REASON.match(line):
+            self._reasons.append(found[1])
         elif found := PLAN.match(line):
             self._missing[len(found[1])] = int(found[2])
             if found[2] == "0" and re.search(r"\bSKIP\b", found[3], re.I):
