@@ -45,8 +45,11 @@ from ktap import SPLAT, Ktap  # noqa: E402
 
 HERE = Path(__file__).resolve().parent.parent
 TOP = HERE.parent.parent.parent
-BUILD = Path(subprocess.run(["bash", "-c", '. "$0" && echo "$build"', HERE / "env.sh"],
-                            check=True, text=True, stdout=subprocess.PIPE).stdout.strip())
+ENV = subprocess.run(["bash", "-c", '. "$0" && echo "$build"', HERE / "env.sh"],
+                     check=False, text=True, stdout=subprocess.PIPE)
+if ENV.returncode:
+    sys.exit(1)  # env.sh has printed the reason
+BUILD = Path(ENV.stdout.strip())
 # The source of the tests
 TREE = BUILD / os.environ.get("HMM_SOURCE", "tree")
 
