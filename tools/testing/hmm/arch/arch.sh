@@ -37,8 +37,9 @@ need_compiler() {
 		packages=("gcc-${compiler%-}") ;;
 	esac
 	if command -v "$cc" >/dev/null; then return; fi
-	[ $install = yes ] ||
-		die "$cc is missing: apt-get install ${packages[*]}, or arch.sh -i"
+	if [ $install = no ] || ! command -v apt-get >/dev/null; then
+		die "$cc is missing; on Debian, arch.sh -i installs ${packages[*]}"
+	fi
 	say "installing ${packages[*]}"
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
 		--no-install-recommends "${packages[@]}" >/dev/null ||
