@@ -115,7 +115,7 @@ static void dropped_lock(void)
 
 	act(PRIVATE_A, HMM_RANGE_ACT_DROP, 0, 0);
 	ask(c, ASK_READ, HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT);
-	if (c->raw.calls != 2 * DROPS)
+	if (c->raw.calls < 2 * DROPS)
 		errx(1, "the lock was not dropped at each fault");
 	result("dropped-lock", 0, c->raw.visits, "entries");
 	act(PRIVATE_A, HMM_RANGE_ACT_NONE, 0, 0);
