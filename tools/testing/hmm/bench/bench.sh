@@ -5,7 +5,8 @@
 #
 #   native    times it in User Mode Linux against stock's, which is built into
 #             the same kernel, against its lower bound and against its peers
-#   emulated  counts in QEMU what huge pages and page faults cost, on both kernels
+#   emulated  counts in QEMU what huge pages, page faults, migration to a device and DMA
+#             cost, on both kernels
 #   scaling   times two threads on two processors in QEMU
 #
 # Without arguments, runs all of it and compares it with bench/targets.tsv. The exit
@@ -104,7 +105,8 @@ in_guest() {
 guests() {
 	"$here/base/kernel.sh" run
 	"$here/base/kernel.sh" stock-run
-	gcc -O2 -o "$out/counts" "$bench/counts.c" "$top/tools/testing/selftests/hmm/lib.c" -lpthread
+	gcc -O2 -Wall -o "$out/counts" "$bench"/{counts,devices,events}.c \
+		"$top/tools/testing/selftests/hmm/lib.c" -lpthread
 }
 
 emulated() {
@@ -116,9 +118,12 @@ emulated() {
 		if [ "$kernel" = run ]; then who=ours; else who=stock; fi
 		say "emulated: counting, $kernel"
 		in_guest "$kernel" "$who" -c 1 -- calls >>"$out/emulated.tsv"
+		# With caching mode, the IOMMU is told of new mappings, too
+		in_guest "$kernel" "$who" -c 2 "--qemu=-device intel-iommu,caching-mode=on -device edu" \
+			-- devices >>"$out/emulated.tsv"
 		say "emulated: counting instructions, $kernel"
 		in_guest "$kernel" "$who" -c 1 -t 1200 "--qemu=-icount shift=0,sleep=off" -- \
-			instructions latency >>"$out/emulated.tsv"
+			instructions device-instructions latency >>"$out/emulated.tsv"
 	done
 }
 

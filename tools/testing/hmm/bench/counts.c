@@ -19,10 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../selftests/hmm/lib.h"
+#include "counts.h"
 
 #define DROPS		64
-#define ROUNDS		9
 #define SCALE_NR	4096UL
 #define SCALE_CALLS	64
 #define LONG_SNAPSHOT	(1UL << 20)
@@ -30,17 +29,35 @@
 
 static const char *who;
 
-static void result(const char *row, int round, double value, const char *unit)
+void result(const char *row, int round, double value, const char *unit)
 {
 	printf("%s\t%s\t%d\t%.6g\t%s\n", row, who, round, value, unit);
 	fflush(stdout);
 }
 
-static void *must(void *p, const char *what)
+void *must(void *p, const char *what)
 {
 	if (!p || p == MAP_FAILED)
 		err(1, "%s", what);
 	return p;
+}
+
+uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		err(1, "processor %d", cpu);
 }
 
 /* Makes the call, which must succeed */
@@ -144,6 +161,46 @@ static void copied_pages(void)
 	munmap(p, 2 * nr * PAGE);
 }
 
+static void saw_kmalloc(void *arg, const char *name, const char *args)
+{
+	const char *bytes = strstr(args, "bytes_req=");
+
+	(void)name;
+	*(unsigned long *)arg += bytes ? strtoul(bytes + 10, NULL, 10) : 0;
+}
+
+/* Memory that the ioctl allocates for a call with this mask */
+static unsigned long allocated(char *p, uint64_t mask, uint32_t flags)
+{
+	static const char * const events[] = { "kmem/kmalloc", NULL };
+	struct call *c = call_new(p, HUGE_NR);
+	unsigned long bytes = 0;
+
+	c->raw.flags = flags;
+	c->raw.default_flags = ASK_READ;
+	c->raw.pfn_flags_mask = mask;
+	events_begin(events);
+	if (call_run(c))
+		errx(1, "the call failed: %d", c->raw.ret);
+	events_end(events, saw_kmalloc, &bytes);
+	call_free(c);
+	return bytes;
+}
+
+/* What the unlocked call allocates on top of what the test driver does */
+static void allocations(void)
+{
+	char *p = must(map_anon(HUGE, false), "memory");
+
+	fill(p, HUGE);
+	result("unlocked-bytes", 0, (double)allocated(p, 0, HMM_RANGE_UNLOCKED) -
+	       allocated(p, 0, 0), "bytes");
+	result("unlocked-bytes-mask", 0,
+	       (double)allocated(p, ASK_WRITE, HMM_RANGE_UNLOCKED) -
+	       allocated(p, ASK_WRITE, 0), "bytes");
+	munmap(p, HUGE);
+}
+
 static void do_calls(void)
 {
 	copied_pages();
@@ -152,6 +209,7 @@ static void do_calls(void)
 	cached_file();
 	one_missing();
 	dropped_lock();
+	allocations();
 }
 
 /* Instructions: with QEMU's -icount shift=0, each takes a nanosecond */
@@ -239,12 +297,9 @@ static void *work(void *arg)
 	struct worker *w = arg;
 	char *p = must(map_anon(SCALE_NR * PAGE, false), "memory");
 	struct call *c = call_new(p, SCALE_NR);
-	cpu_set_t cpus;
 	int i;
 
-	CPU_ZERO(&cpus);
-	CPU_SET(w->cpu, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
+	run_on(w->cpu);
 	fill(p, SCALE_NR * PAGE);
 	c->raw.flags = 0;
 	pthread_barrier_wait(w->start);
@@ -293,14 +348,6 @@ static void do_scaling(void)
 
 /* How long threads of higher priority wait for the processor */
 
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
 static volatile bool watching;
 static uint64_t longest;
 
@@ -327,11 +374,8 @@ static void watched(const char *row, void *p, unsigned long nr, uint64_t what)
 {
 	struct call *c = call_new(p, nr);
 	pthread_t thread;
-	cpu_set_t cpus;
 
-	CPU_ZERO(&cpus);
-	CPU_SET(0, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
+	run_on(0);
 	longest = 0;
 	watching = true;
 	if (pthread_create(&thread, NULL, watch, NULL))
@@ -407,6 +451,8 @@ static const struct {
 	{ "instructions", do_instructions },
 	{ "scaling", do_scaling },
 	{ "latency", do_latency },
+	{ "devices", do_devices },
+	{ "device-instructions", do_device_instructions },
 };
 
 int main(int argc, char **argv)
@@ -416,7 +462,7 @@ int main(int argc, char **argv)
 	int arg;
 
 	if (argc < 3)
-		errx(2, "usage: counts WHO calls|instructions|scaling|latency...");
+		errx(2, "usage: counts WHO CASE...");
 	who = argv[1];
 	why = hmm_open();
 	if (why)
