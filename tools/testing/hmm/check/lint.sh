@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# lint.sh [sparse] [cocci] [shell] [packages] - static checks
+# lint.sh [sparse] [cocci] [shell] [packages] [syz] - static checks
 #
 #   sparse  types and locks of what we change in mm/, lib/ and samples/; a sparse
 #           that can parse this kernel is built if there is none
 #   cocci   the kernel's semantic patches (coccicheck) on our own files
 #   shell   shellcheck on our scripts
 #   packages  every command in our scripts is on every Debian, or in base/packages.list
+#   syz     the descriptions for syzkaller are those of the test driver's interface
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -121,6 +122,13 @@ packages() {
 	done
 }
 
+syz() {
+	local dir=$here/check/syzkaller header=$top/lib/test_hmm/uapi.h
+
+	awk -f "$dir/check.awk" "$header" "$dir/dev_hmm_range.txt" >"$out/syz.c"
+	gcc -fsyntax-only -DUAPI="\"$header\"" "$out/syz.c" 2>&1 | grep error || true
+}
+
 # Any output is a finding
 try() { # LINTER
 	local log=$out/$1.found
@@ -137,14 +145,14 @@ try() { # LINTER
 
 mkdir -p "$out"
 "$here/base/packages.sh" install lint
-[ $# -gt 0 ] || set -- sparse cocci shell packages
+[ $# -gt 0 ] || set -- sparse cocci shell packages syz
 case " $* " in
 *' sparse '* | *' cocci '*) "$here/base/kernel.sh" check ;;
 esac
 for linter; do
 	case $linter in
-	sparse | cocci | shell | packages) try "$linter" ;;
-	*) die "$linter: not one of sparse, cocci, shell, packages" ;;
+	sparse | cocci | shell | packages | syz) try "$linter" ;;
+	*) die "$linter: not one of sparse, cocci, shell, packages, syz" ;;
 	esac
 done
 echo "$passed passed, $failed failed, 0 skipped"
