@@ -5,6 +5,7 @@
  * data is lost.
  */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/stat.h>
@@ -795,7 +796,77 @@ TEST_F(hmm, mthp_device_removed)
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_B], HMM_RANGE_ADD, &lacks));
 }
 
-/* Other processors */
+/* Waiting */
+
+static bool map_by_ptes(char *p)
+{
+	return !mprotect(p, PAGE, PROT_READ) &&
+	       !mprotect(p, PAGE, PROT_READ | PROT_WRITE);
+}
+
+static void *take_two_huge(void *p)
+{
+	to_device(PRIVATE_A, p, 2 * HUGE_NR, true);
+	return NULL;
+}
+
+/* Tells when it has its own page table, and then what it has collected */
+static void collect_when_told(char *p, int from, int to)
+{
+	char byte = map_by_ptes(p);
+
+	/* The first notifier of an mm is registered with all locks of its anon_vmas */
+	to_device(PRIVATE_B, map_anon(PAGE, false), 1, false);
+	if (write(to, &byte, 1) == 1 && read(from, &byte, 1) == 1) {
+		byte = to_device(PRIVATE_B, p, HUGE_NR, false) == 0;
+		if (write(to, &byte, 1) == 1)
+			pause();
+	}
+	_exit(1);
+}
+
+/*
+ * A folio that has to be split, and that another migration has locked, is left alone.
+ * If one waited with other folios locked, two could wait for each other for ever.
+ */
+TEST_F(hmm, no_wait_for_a_locked_folio)
+{
+	uint32_t hold = HMM_RANGE_HOLD_UNMAP;
+	int to_child[2], from_child[2];
+	struct pollfd answer;
+	pthread_t thread;
+	char *p, byte = 0;
+	bool answered;
+	pid_t child;
+
+	NEED_DEVICE();
+	NEED_THP();
+	p = map_anon(2 * HUGE, true);
+	fill(p, 2 * HUGE);
+	ASSERT_EQ(0, pipe(to_child));
+	ASSERT_EQ(0, pipe(from_child));
+	child = fork();
+	if (!child)
+		collect_when_told(p, to_child[0], from_child[1]);
+	ASSERT_EQ(1, read(from_child[0], &byte, 1));
+	ASSERT_EQ(1, byte);
+	ASSERT_TRUE(map_by_ptes(p + HUGE));
+	/* Stops while it splits the second huge page, with both locked */
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_two_huge, p));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
+	ASSERT_EQ(1, write(to_child[1], &byte, 1));
+	answer = (struct pollfd) { .fd = from_child[0], .events = POLLIN };
+	answered = poll(&answer, 1, 10000) == 1;
+	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
+	pthread_join(thread, NULL);
+	EXPECT_TRUE(answered);
+	EXPECT_EQ(1, read(from_child[0], &byte, 1));
+	EXPECT_EQ(1, byte);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	EXPECT_TRUE(filled(p, 2 * HUGE));
+}
 
 static bool on_cpu(int cpu)
 {
@@ -805,6 +876,83 @@ static bool on_cpu(int cpu)
 	CPU_SET(cpu, &cpus);
 	return !sched_setaffinity(0, sizeof(cpus), &cpus);
 }
+
+#define DRAIN	"hmm/drain"
+#define ENTRY	"migrate/set_migration_pte"
+
+/* The number of migration entries in the trace, before and after other CPUs are drained */
+static bool entries_around_drain(unsigned long *before, unsigned long *after)
+{
+	FILE *f = fopen(INSTANCE "trace", "r");
+	bool drained = false;
+	char line[LINE];
+
+	*before = 0;
+	*after = 0;
+	while (f && fgets(line, LINE, f)) {
+		if (strstr(line, "drain: (")) {
+			drained = true;
+		} else if (strstr(line, "set_migration_pte: ")) {
+			if (drained)
+				++*after;
+			else
+				++*before;
+		}
+	}
+	if (f)
+		fclose(f);
+	return drained;
+}
+
+/*
+ * migrate_vma_setup() waits for other CPUs to put pages on the LRU lists. By then, all
+ * migration entries are there: those who need the pages sleep, instead of trying to lock
+ * them over and over, perhaps on the CPU that is waited for.
+ */
+TEST_F(hmm, drained_when_all_entries_are_there)
+{
+	unsigned long before, after, round;
+	bool drained = false;
+	uint64_t src[16];
+	pid_t child;
+	char *p;
+
+	NEED_DEVICE();
+	NEED(sysconf(_SC_NPROCESSORS_ONLN) > 1, "needs two processors");
+	watch_end(DRAIN);
+	NEED(!access(TRACING "events/" DRAIN, F_OK) ||
+	     probe_add("p:" DRAIN " lru_add_drain_all\n"), "needs kprobes");
+	/* Others may drain that CPU, too */
+	for (round = 0; round < 20 && !drained; round++) {
+		p = map_anon(16 * PAGE, false);
+		on_cpu(0);
+		fill(p + 4 * PAGE, 12 * PAGE);
+		on_cpu(1);
+		fill(p, 4 * PAGE);
+		on_cpu(0);
+		/* The second mm has its entries replaced one by one */
+		child = fork();
+		if (!child) {
+			pause();
+			_exit(0);
+		}
+		ASSERT_TRUE(watch_begin(DRAIN));
+		ASSERT_TRUE(watch_begin(ENTRY));
+		ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_NOWHERE,
+				  SELECT_SYSTEM, p, 16, NULL, src));
+		watch_end(ENTRY);
+		watch_end(DRAIN);
+		drained = entries_around_drain(&before, &after);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	NEED(drained, "other CPUs were drained each time");
+	EXPECT_EQ(16, before);
+	EXPECT_EQ(0, after);
+	EXPECT_TRUE(filled(p, 16 * PAGE));
+}
+
+/* Other processors */
 
 struct writer {
 	volatile uint64_t *p;

@@ -336,6 +336,176 @@ TEST_F_TIMEOUT(race, unlocked, 600)
 	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
 }
 
+/*
+ * Racing devices: two owners migrate the same memory to themselves, over and over. Each
+ * asks for all of it, which migrates back what the other has, and then takes what is in
+ * system memory.
+ */
+
+struct rival {
+	int dev;
+	uint64_t ask;
+	bool huge;
+	unsigned long rounds, moving, idle, lost;
+	uint64_t longest;
+	char why[200];
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
+}
+
+/* Has it all been in this device's memory when it was asked for? */
+static bool rival_has_all(const struct rival *r, const struct call *c)
+{
+	unsigned long i;
+
+	for (i = 0; i < c->nr; i++)
+		if (pfn_dev(answer_pfn(c->e[i])) != r->dev)
+			return false;
+	return true;
+}
+
+static void rival_ask(struct rival *r, struct call *c, uint64_t ask)
+{
+	c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_READ;
+	c->raw.owner = r->dev;
+	call_ask(c, ask);
+	/* The other one invalidates it all the time: take what there is */
+	if (c->raw.ret && c->raw.ret != -EBUSY)
+		snprintf(r->why, sizeof(r->why), "asking for it returned %d", c->raw.ret);
+	else if (!c->raw.ret && !c->raw.stale && !call_filled(c))
+		r->lost++;
+}
+
+static void rival_round(struct rival *r, struct call *c)
+{
+	uint64_t begin = now_ms(), took;
+	long moved;
+
+	rival_ask(r, c, r->ask);
+	moved = to_device(r->dev, area, area_nr, r->huge);
+	if (moved < 0)
+		snprintf(r->why, sizeof(r->why), "taking it returned %ld", moved);
+	r->rounds++;
+	r->moving += moved > 0;
+	r->idle += moved == 0 && !c->raw.ret && rival_has_all(r, c);
+	took = now_ms() - begin;
+	if (took > r->longest)
+		r->longest = took;
+}
+
+static void *rival_run(void *arg)
+{
+	struct call *c = call_new(area, area_nr);
+	struct rival *r = arg;
+
+	while (!stop && !r->why[0])
+		rival_round(r, c);
+	call_free(c);
+	return NULL;
+}
+
+/* Shares the memory, and touches it all the time, until the pipe is closed */
+static void bystander(int pipe)
+{
+	char byte;
+
+	fcntl(pipe, F_SETFL, O_NONBLOCK);
+	do {
+		if (!filled(area, area_nr * PAGE))
+			_exit(1);
+		usleep(1000);
+	} while (read(pipe, &byte, 1) < 0);
+	_exit(0);
+}
+
+FIXTURE(rivals) { };
+
+FIXTURE_VARIANT(rivals)
+{
+	bool huge, forked;
+};
+
+FIXTURE_VARIANT_ADD(rivals, plain) { };
+FIXTURE_VARIANT_ADD(rivals, huge) { .huge = true };
+FIXTURE_VARIANT_ADD(rivals, plain_forked) { .forked = true };
+FIXTURE_VARIANT_ADD(rivals, huge_forked) { .huge = true, .forked = true };
+
+FIXTURE_SETUP(rivals)
+{
+	const char *why = hmm_open();
+
+	if (why)
+		SKIP(return, "%s", why);
+	thp_on_request();
+	area_nr = 2 * HUGE_NR;
+	area = map_anon(area_nr * PAGE, variant->huge);
+	fill(area, area_nr * PAGE);
+}
+
+FIXTURE_TEARDOWN(rivals)
+{
+	hmm_close();
+}
+
+/*
+ * At least every second round that has anything to move does, no round takes for ever,
+ * and no data is lost.
+ */
+TEST_F_TIMEOUT(rivals, take_from_each_other, 600)
+{
+	uint64_t ask = variant->forked ? ASK_READ : ASK_WRITE;
+	struct rival r[2] = {
+		{ PRIVATE_A, ask, variant->huge },
+		{ PRIVATE_B, ask, variant->huge },
+	};
+	unsigned long wanted = 0, moving = 0;
+	int i, status, to_child[2];
+	pthread_t threads[2];
+	pid_t child = 0;
+
+	NEED_DEVICE();
+	ASSERT_EQ(0, pipe(to_child));
+	if (variant->forked)
+		child = fork();
+	if (variant->forked && !child) {
+		close(to_child[1]);
+		bystander(to_child[0]);
+	}
+	stop = false;
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, rival_run, &r[i]));
+	sleep(seconds());
+	/* A slow machine may need longer */
+	for (i = 0; i < 60 && (r[0].rounds < 4 || r[1].rounds < 4); i++)
+		sleep(1);
+	stop = true;
+	for (i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		TH_LOG("%lu rounds, %lu moved something, %lu had all, longest %llu ms",
+		       r[i].rounds, r[i].moving, r[i].idle,
+		       (unsigned long long)r[i].longest);
+		EXPECT_EQ(0, r[i].why[0]) TH_LOG("%s", r[i].why);
+		EXPECT_LE(4, r[i].rounds);
+		EXPECT_EQ(0, r[i].lost);
+		EXPECT_GT(200000, r[i].longest);
+		wanted += r[i].rounds - r[i].idle;
+		moving += r[i].moving;
+	}
+	EXPECT_LE(wanted, 2 * moving);
+	if (child) {
+		close(to_child[1]);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	EXPECT_TRUE(filled(area, area_nr * PAGE));
+}
+
 /* Promise 8: processes that are killed or exit during calls */
 
 FIXTURE_HMM();
