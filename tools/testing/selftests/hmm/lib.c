@@ -496,6 +496,12 @@ long to_device(int dev, const void *addr, unsigned long nr, bool compound)
 		       (compound ? SELECT_COMPOUND : 0), addr, nr);
 }
 
+long fault_to_device(int dev, const void *addr, unsigned long nr, bool compound)
+{
+	return migrate(dev, dev, HMM_RANGE_TO_DEVICE, SELECT_SYSTEM | MIGRATE_FAULT |
+		       (compound ? SELECT_COMPOUND : 0), addr, nr);
+}
+
 long to_system(int owner, const void *addr, unsigned long nr, bool compound)
 {
 	return migrate(owner, owner, HMM_RANGE_TO_SYSTEM,

@@ -108,6 +108,7 @@ bool call_filled(const struct call *c);
 #define SELECT_PRIVATE	(1 << 1)
 #define SELECT_COHERENT	(1 << 2)
 #define SELECT_COMPOUND	(1 << 3)
+#define MIGRATE_FAULT	(1 << 4)
 #define SELECT_MTHP	(1 << 5)
 #define MPFN_MIGRATE	(1 << 1)
 #define MPFN_COMPOUND	(1 << 4)
@@ -138,6 +139,8 @@ bool allocation_failed(void);
 
 /* Migrates to or from a device; returns the number of pages that moved, or -errno */
 long to_device(int dev, const void *addr, unsigned long nr, bool compound);
+/* The same with MIGRATE_VMA_FAULT */
+long fault_to_device(int dev, const void *addr, unsigned long nr, bool compound);
 long to_system(int owner, const void *addr, unsigned long nr, bool compound);
 int act(int dev, uint32_t what, uint32_t nth, uint32_t arg);
 /* Faults in mappings of that device's file since act() */

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "pin.h"
@@ -950,6 +951,310 @@ TEST_F(hmm, drained_when_all_entries_are_there)
 	EXPECT_EQ(16, before);
 	EXPECT_EQ(0, after);
 	EXPECT_TRUE(filled(p, 16 * PAGE));
+}
+
+/* Faulted and collected in one call */
+
+#define FAULT	"hmm/fault"
+
+static bool faults_begin(void)
+{
+	watch_end(FAULT);
+	return (!access(TRACING "events/" FAULT, F_OK) ||
+		probe_add("p:" FAULT " handle_mm_fault addr=$arg2\n")) &&
+	       watch_begin(FAULT);
+}
+
+/* Faults of these pages; @twice if one of them was faulted more than once */
+static unsigned long faults_end(const void *p, unsigned long nr, bool *twice)
+{
+	uint8_t *seen = calloc(nr, 1);
+	uintptr_t addr, i;
+	unsigned long n = 0;
+	char line[LINE];
+	FILE *f;
+
+	watch_end(FAULT);
+	*twice = !seen;
+	f = fopen(INSTANCE "trace", "r");
+	while (seen && watch_next(f, FAULT, line)) {
+		if (sscanf(strstr(line, "addr="), "addr=%lx", &addr) != 1)
+			break;
+		i = (addr - (uintptr_t)p) / PAGE;
+		if (addr < (uintptr_t)p || i >= nr)
+			continue;
+		*twice |= seen[i]++;
+		n++;
+	}
+	if (f)
+		fclose(f);
+	free(seen);
+	return n;
+}
+
+/* Kinds of memory, each of them filled unless it is absent */
+
+static char *map_present(bool huge)
+{
+	char *p = map_anon(HUGE, huge);
+
+	fill(p, HUGE);
+	return p;
+}
+
+static char *map_absent(bool huge)
+{
+	return map_anon(HUGE, huge);
+}
+
+static char *map_zero(bool huge)
+{
+	char *p = map_anon(HUGE, huge);
+
+	read_pages(p, HUGE);
+	return p;
+}
+
+/* The child ends with the test */
+static char *map_shared_with_child(bool huge)
+{
+	char *p = map_present(huge);
+	pid_t test = getpid();
+
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (getppid() == test)
+			sleep(1);
+		_exit(0);
+	}
+	return p;
+}
+
+static char *map_swapped(bool huge)
+{
+	char *p = map_present(huge);
+	int i;
+
+	for (i = 0; i < 100 && pages_with(p, HUGE_NR, PM_PRESENT); i++)
+		madvise(p, HUGE, MADV_PAGEOUT);
+	return swap_on() && pages_with(p, HUGE_NR, PM_SWAPPED) == HUGE_NR ? p : NULL;
+}
+
+static char *map_foreign(bool huge)
+{
+	char *p = map_present(huge);
+
+	return to_device(PRIVATE_B, p, HUGE_NR, huge) == (long)HUGE_NR ? p : NULL;
+}
+
+/* Its pages are those of the file */
+static char *map_private_file(bool huge)
+{
+	int fd = memfd_new(HUGE, 0);
+	char *p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	uintptr_t addr;
+
+	(void)huge;
+	for (addr = (uintptr_t)p; addr < (uintptr_t)p + HUGE; addr += PAGE)
+		if (pwrite(fd, &addr, sizeof(addr), addr - (uintptr_t)p) < 0)
+			p = NULL;
+	close(fd);
+	return p;
+}
+
+FIXTURE(fault) { };
+
+FIXTURE_VARIANT(fault)
+{
+	char *(*map)(bool huge);
+	bool huge;
+	bool each;		/* every page is faulted */
+	bool once;		/* the first page is faulted, and maps the others */
+	bool without;		/* can be collected without the flag */
+	bool empty;		/* has no contents yet */
+};
+
+#define KIND(_name, ...)						\
+	FIXTURE_VARIANT_ADD(fault, _name) { .map = map_##_name, __VA_ARGS__ }; \
+	FIXTURE_VARIANT_ADD(fault, huge_##_name)			\
+		{ .map = map_##_name, .huge = true, __VA_ARGS__ }
+
+KIND(present, .without = true);
+KIND(absent, .without = true, .empty = true);
+KIND(zero, .without = true, .empty = true);
+KIND(shared_with_child, .without = true, .each = true);
+KIND(swapped, .each = false);
+FIXTURE_VARIANT_ADD(fault, foreign) { .map = map_foreign, .each = true };
+FIXTURE_VARIANT_ADD(fault, huge_foreign) {
+	.map = map_foreign, .huge = true, .once = true,
+};
+FIXTURE_VARIANT_ADD(fault, private_file) {
+	.map = map_private_file, .each = true,
+};
+
+FIXTURE_SETUP(fault)
+{
+	const char *why = hmm_open();
+
+	if (why)
+		SKIP(return, "%s", why);
+	thp_on_request();
+	swap_on();
+}
+
+FIXTURE_TEARDOWN(fault)
+{
+	hmm_close();
+}
+
+/* Is all of it in this device's memory, and writable? */
+static bool is_owned(int dev, const char *p)
+{
+	struct call *c = call_new(p, HUGE_NR);
+	bool owned = true;
+	unsigned long i;
+
+	c->raw.owner = dev;
+	if (call_ask(c, ASK_NOTHING))
+		owned = false;
+	for (i = 0; owned && i < HUGE_NR; i++)
+		owned = answer_kind(c->e[i]) == WRITABLE &&
+			pfn_dev(answer_pfn(c->e[i])) == dev;
+	call_free(c);
+	return owned;
+}
+
+static unsigned long moved(const uint64_t *src)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < HUGE_NR; i++)
+		if (src[i] & MPFN_MIGRATE)
+			n += src[i] & MPFN_COMPOUND ? HUGE_NR : 1;
+	return n;
+}
+
+/*
+ * All of it is collected by one call, with at most one fault for each page, and with none
+ * if it could be collected before. Without the flag, nothing is faulted.
+ */
+TEST_F_TIMEOUT(fault, collected_in_one_call, 300)
+{
+	uint64_t how = SELECT_SYSTEM | (variant->huge ? SELECT_COMPOUND : 0);
+	uint64_t src[HUGE_NR];
+	unsigned long faults;
+	bool twice;
+	char *p;
+
+	NEED_DEVICE();
+	if (variant->huge)
+		NEED_THP();
+	p = variant->map(variant->huge);
+	NEED(p, "needs swap, or a second device");
+	NEED(faults_begin(), "needs kprobes");
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_NOWHERE, how, p, HUGE_NR,
+			  NULL, src));
+	EXPECT_EQ(0, faults_end(p, HUGE_NR, &twice));
+	EXPECT_EQ(variant->without ? HUGE_NR : 0, moved(src));
+
+	ASSERT_TRUE(faults_begin());
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE, how | MIGRATE_FAULT,
+			  p, HUGE_NR, NULL, src));
+	faults = faults_end(p, HUGE_NR, &twice);
+	EXPECT_FALSE(twice);
+	if (variant->each)
+		EXPECT_EQ(HUGE_NR, faults);
+	if (variant->once)
+		EXPECT_EQ(1, faults);
+	if (variant->without && !variant->each)
+		EXPECT_EQ(0, faults);
+	EXPECT_EQ(HUGE_NR, moved(src));
+	if (variant->huge && (variant->without || variant->once) && !variant->each)
+		EXPECT_EQ(MPFN_COMPOUND, src[0] & MPFN_COMPOUND);
+
+	EXPECT_TRUE(is_owned(PRIVATE_A, p));
+	if (!variant->empty)
+		EXPECT_TRUE(filled(p, HUGE));
+	munmap(p, HUGE);
+}
+
+/* Nothing is faulted for those who do not select system memory */
+TEST_F(hmm, fault_is_for_system_memory)
+{
+	uint64_t src[HUGE_NR];
+	bool twice;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_foreign(false);
+	ASSERT_NE(NULL, p);
+	NEED(faults_begin(), "needs kprobes");
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_NOWHERE,
+			  SELECT_PRIVATE | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	EXPECT_EQ(0, faults_end(p, HUGE_NR, &twice));
+	EXPECT_EQ(0, moved(src));
+	EXPECT_TRUE(is_owned(PRIVATE_B, p));
+}
+
+/* Its own memory is neither faulted nor collected, unless it is selected */
+TEST_F(hmm, fault_leaves_own_memory)
+{
+	uint64_t src[HUGE_NR];
+	bool twice;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_present(false);
+	ASSERT_EQ(HUGE_NR / 2, to_device(PRIVATE_A, p, HUGE_NR / 2, false));
+	NEED(faults_begin(), "needs kprobes");
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	EXPECT_EQ(0, faults_end(p, HUGE_NR, &twice));
+	EXPECT_EQ(HUGE_NR / 2, moved(src));
+	EXPECT_TRUE(is_owned(PRIVATE_A, p));
+	EXPECT_TRUE(filled(p, HUGE));
+}
+
+/* Where the VMA is read-only, memory is brought back, but not copied */
+TEST_F(hmm, fault_in_read_only_memory)
+{
+	uint64_t src[HUGE_NR];
+	bool twice;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_foreign(false);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mprotect(p, HUGE, PROT_READ));
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	EXPECT_EQ(HUGE_NR, moved(src));
+	EXPECT_TRUE(filled(p, HUGE));
+	p = map_private_file(false);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, mprotect(p, HUGE, PROT_READ));
+	NEED(faults_begin(), "needs kprobes");
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	EXPECT_EQ(0, faults_end(p, HUGE_NR, &twice));
+	EXPECT_EQ(0, moved(src));
+}
+
+/* What cannot be faulted does not keep the rest from being collected */
+TEST_F(hmm, fault_beyond_the_end_of_the_file)
+{
+	uint64_t src[HUGE_NR];
+	char *p;
+	int fd;
+
+	NEED_DEVICE();
+	fd = memfd_new(HUGE / 2, 0);
+	p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	EXPECT_EQ(HUGE_NR / 2, moved(src));
+	close(fd);
 }
 
 /* Other processors */

@@ -339,13 +339,13 @@ TEST_F_TIMEOUT(race, unlocked, 600)
 /*
  * Racing devices: two owners migrate the same memory to themselves, over and over. Each
  * asks for all of it, which migrates back what the other has, and then takes what is in
- * system memory.
+ * system memory; or both in one call.
  */
 
 struct rival {
 	int dev;
 	uint64_t ask;
-	bool huge;
+	bool huge, fault;
 	unsigned long rounds, moving, idle, lost;
 	uint64_t longest;
 	char why[200];
@@ -387,8 +387,12 @@ static void rival_round(struct rival *r, struct call *c)
 	uint64_t begin = now_ms(), took;
 	long moved;
 
-	rival_ask(r, c, r->ask);
-	moved = to_device(r->dev, area, area_nr, r->huge);
+	if (!r->fault)
+		rival_ask(r, c, r->ask);
+	moved = r->fault ? fault_to_device(r->dev, area, area_nr, r->huge) :
+			   to_device(r->dev, area, area_nr, r->huge);
+	if (r->fault && !moved)
+		rival_ask(r, c, ASK_NOTHING);
 	if (moved < 0)
 		snprintf(r->why, sizeof(r->why), "taking it returned %ld", moved);
 	r->rounds++;
@@ -428,13 +432,19 @@ FIXTURE(rivals) { };
 
 FIXTURE_VARIANT(rivals)
 {
-	bool huge, forked;
+	bool huge, forked, fault;
 };
 
 FIXTURE_VARIANT_ADD(rivals, plain) { };
 FIXTURE_VARIANT_ADD(rivals, huge) { .huge = true };
 FIXTURE_VARIANT_ADD(rivals, plain_forked) { .forked = true };
 FIXTURE_VARIANT_ADD(rivals, huge_forked) { .huge = true, .forked = true };
+FIXTURE_VARIANT_ADD(rivals, fault_plain) { .fault = true };
+FIXTURE_VARIANT_ADD(rivals, fault_huge) { .fault = true, .huge = true };
+FIXTURE_VARIANT_ADD(rivals, fault_plain_forked) { .fault = true, .forked = true };
+FIXTURE_VARIANT_ADD(rivals, fault_huge_forked) {
+	.fault = true, .huge = true, .forked = true,
+};
 
 FIXTURE_SETUP(rivals)
 {
@@ -461,8 +471,8 @@ TEST_F_TIMEOUT(rivals, take_from_each_other, 600)
 {
 	uint64_t ask = variant->forked ? ASK_READ : ASK_WRITE;
 	struct rival r[2] = {
-		{ PRIVATE_A, ask, variant->huge },
-		{ PRIVATE_B, ask, variant->huge },
+		{ PRIVATE_A, ask, variant->huge, variant->fault },
+		{ PRIVATE_B, ask, variant->huge, variant->fault },
 	};
 	unsigned long wanted = 0, moving = 0;
 	int i, status, to_child[2];
