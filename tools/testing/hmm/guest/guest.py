@@ -4,7 +4,7 @@
 
   guest.py [OPTION]... run KERNEL COMMAND...      a command
   guest.py kselftest KERNEL TESTS [PROGRAM [OPTION...]]
-                                                  selftests: hmm, hmm-tests, rdma
+                                                  selftests: hmm, hmm-tests, gpusvm, rdma
   guest.py each KERNEL                            tests one by one, see below
   guest.py list [TESTS]                           list tests, for "each"
   guest.py kunit [MACHINE]...                     mm/tests/hmm_kunit.c
@@ -93,6 +93,8 @@ TESTS = {
     "hmm": Tests("hmm", [DRIVER]),
     "hmm-tests": Tests("mm", [DRIVER], ["hmm-tests"], ["{out}/hmm-tests"]),
     # Built-in code has no module
+    "gpusvm": Tests("gpusvm", [["drivers/gpu/drm/drm_gpusvm_helper.ko"],
+                               ["drivers/gpu/drm/tests/drm_gpusvm_test.ko"]]),
     "rdma": Tests("rdma", [[f"{name}.ko"] for name in (
         "drivers/net/dummy", "drivers/block/brd", "drivers/block/loop", "net/ipv4/udp_tunnel",
         "net/ipv6/ip6_udp_tunnel", "drivers/infiniband/core/ib_core",
