@@ -92,7 +92,12 @@ for fragment; do
 	case $fragment in
 	*/*) ;;
 	*.h) flags+=("CFLAGS_gup_test.o=-include $here/config/$fragment"); continue ;;
-	*) fragment=$here/config/$fragment.config ;;
+	*)
+		# What is different for an older Linux
+		if [ -f "$here/config/$base_version/$fragment.config" ]; then
+			fragment=$base_version/$fragment
+		fi
+		fragment=$here/config/$fragment.config ;;
 	esac
 	[ -f "$fragment" ] || die "$fragment: no such file"
 	fragments+=("$fragment")
