@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/swap.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib.h"
@@ -546,4 +547,54 @@ void release_mmap_lock(pthread_t thread)
 	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
 	pthread_join(thread, NULL);
 	munlockall();
+}
+
+uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* With the flags of map_anon(): next to such memory, the page becomes part of its VMA */
+static bool map_and_unmap(char *at)
+{
+	return mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+		    MAP_FIXED, -1, 0) == at &&
+	       !madvise(at, PAGE, MADV_NOHUGEPAGE) && !munmap(at, PAGE);
+}
+
+static void *map_always(void *arg)
+{
+	struct mapper *m = arg;
+
+	while (!m->stop) {
+		uint64_t begin = now();
+
+		if (!map_and_unmap(m->at))
+			m->failed = true;
+		if (now() - begin > m->longest)
+			m->longest = now() - begin;
+		m->rounds++;
+	}
+	return NULL;
+}
+
+bool mapper_start(struct mapper *m, char *at)
+{
+	*m = (struct mapper) { .at = at };
+	if (pthread_create(&m->thread, NULL, map_always, m))
+		return false;
+	while (m->rounds < 10)
+		usleep(1000);
+	m->longest = 0;
+	return true;
+}
+
+bool mapper_stop(struct mapper *m)
+{
+	m->stop = true;
+	pthread_join(m->thread, NULL);
+	return !m->failed;
 }

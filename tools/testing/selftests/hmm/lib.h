@@ -154,4 +154,29 @@ unsigned int faults_served(int dev);
 bool hold_mmap_lock(pthread_t *thread);
 void release_mmap_lock(pthread_t thread);
 
+/**
+ * struct mapper - a thread that maps a page and unmaps it again, all the time
+ * @thread: the thread
+ * @at: the page
+ * @stop: tells it to end
+ * @failed: it could not do that
+ * @rounds: how often it did
+ * @longest: the longest time that one round took since mapper_start(), in ns
+ */
+struct mapper {
+	pthread_t thread;
+	char *at;
+	volatile bool stop;
+	volatile bool failed;
+	volatile unsigned long rounds;
+	volatile uint64_t longest;
+};
+
+/* Returns when it has begun; false if there is no thread */
+bool mapper_start(struct mapper *m, char *at);
+/* False if it failed */
+bool mapper_stop(struct mapper *m);
+/* CLOCK_MONOTONIC, in ns */
+uint64_t now(void);
+
 #endif

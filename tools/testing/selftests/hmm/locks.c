@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <time.h>
 
 #include "test.h"
 
@@ -119,7 +118,7 @@ TEST_F(hmm, holes_take_mmap_lock)
 }
 
 /* Their driver is called with mmap_lock: taking it once per page table is enough */
-TEST_F(hmm, pages_of_another_device_take_mmap_lock)
+TEST_F_TIMEOUT(hmm, pages_of_another_device_take_mmap_lock, 120)
 {
 	struct call *c;
 	char *p;
@@ -173,43 +172,6 @@ TEST_F(hmm, does_not_wait_for_mmap_lock)
 	release_mmap_lock(thread);
 }
 
-/* A thread that maps a page and unmaps it again, beside the memory of the call */
-
-struct mapper {
-	char *at;
-	volatile bool stop;
-	volatile unsigned long rounds;
-	volatile uint64_t longest;	/* in ns */
-	bool failed;
-};
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
-static void *map_always(void *arg)
-{
-	struct mapper *m = arg;
-
-	while (!m->stop) {
-		uint64_t begin = now();
-
-		if (mmap(m->at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
-			 MAP_ANONYMOUS | MAP_FIXED, -1, 0) != m->at ||
-		    madvise(m->at, PAGE, MADV_NOHUGEPAGE) ||
-		    munmap(m->at, PAGE))
-			m->failed = true;
-		if (now() - begin > m->longest)
-			m->longest = now() - begin;
-		m->rounds++;
-	}
-	return NULL;
-}
-
 /*
  * With the flags of map_anon(), the new page becomes part of the VMA that is being
  * faulted, and is split off again, which takes its lock. That does not take as long as
@@ -218,28 +180,23 @@ static void *map_always(void *arg)
 TEST_F_TIMEOUT(hmm, mapping_beside_it_goes_on, 120)
 {
 	const unsigned long nr = 32 * HUGE_NR;
-	struct mapper m = { };
-	pthread_t thread;
+	struct mapper m;
 	struct call *c;
+	uint64_t longest;
 	char *p;
 
 	NEED_VMA_LOCKS();
 	p = map_anon((nr + 1) * PAGE, false);
-	m.at = p + nr * PAGE;
 	c = call_new(p, nr);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, map_always, &m));
-	while (m.rounds < 10)
-		usleep(1000);
-	m.longest = 0;
+	ASSERT_TRUE(mapper_start(&m, p + nr * PAGE));
 	c->raw.flags = HMM_RANGE_UNLOCKED;
 	ASSERT_ANSWERED(c, call_ask(c, ASK_WRITE));
+	longest = m.longest;
 	TH_LOG("waited for %llu us at most, in a call of %llu us",
-	       (unsigned long long)m.longest / 1000,
+	       (unsigned long long)longest / 1000,
 	       (unsigned long long)c->raw.ns / 1000);
-	EXPECT_GT(c->raw.ns / 2, m.longest);
-	m.stop = true;
-	pthread_join(thread, NULL);
-	EXPECT_FALSE(m.failed);
+	EXPECT_GT(c->raw.ns / 2, longest);
+	EXPECT_TRUE(mapper_stop(&m));
 	EXPECT_EQ(nr, call_count(c, 0, nr, WRITABLE));
 }
 
