@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# bench.sh [native] [emulated] [scaling] - measure whether hmm_range_fault() is fast enough
+# bench.sh [native] [writer] [emulated] [scaling] - measure whether hmm_range_fault() is fast enough
 #
 #   native    times it in User Mode Linux against stock's, which is built into
 #             the same kernel, against its lower bound and against its peers
+#   writer    times it with two processors, beside a thread that maps and unmaps memory
+#             all the time, and what its locks cost if nobody does
 #   emulated  counts in QEMU what huge pages, page faults, migration to a device and DMA
 #             cost, on both kernels
 #   scaling   times two threads on two processors in QEMU
@@ -49,8 +51,10 @@ make_farm() {
 	{
 		cat "$source/mm/Makefile"
 		cat <<-END
-		obj-\$(CONFIG_HMM_BENCH) += hmm_bench.o hmm_stock.o
+		obj-\$(CONFIG_HMM_BENCH) += hmm_stock.o
+		obj-\$(CONFIG_HMM_BENCH) += \$(if \$(CONFIG_SMP),hmm_bench_writer.o hmm_mmap_lock.o,hmm_bench.o)
 		CFLAGS_hmm_bench.o += -I$bench
+		CFLAGS_hmm_bench_writer.o += -I$bench
 		CFLAGS_hmm_stock.o += -include $stock/include/linux/hmm.h \\
 		$(grep -o 'EXPORT_SYMBOL[_A-Z]*([a-z_]*)' "$stock/mm/hmm.c" |
 			sed 's/.*(\(.*\))/\t-D\1=stock_\1 \\/')
@@ -61,10 +65,22 @@ make_farm() {
 	{
 		cat "$source/mm/Kconfig"
 		printf '\nconfig HMM_BENCH\n\tbool "Measure hmm_range_fault()"\n\tselect HMM_MIRROR\n'
+		# Our walker takes the locks of VMAs if there are any
+		printf '\tselect ARCH_SUPPORTS_PER_VMA_LOCK\n'
 	} | put "$farm/mm/Kconfig"
 
 	put "$farm/mm/hmm_bench.c" < "$bench/native.c"
+	put "$farm/mm/hmm_bench_writer.c" < "$bench/writer.c"
 	put "$farm/mm/hmm_stock.c" < "$stock/mm/hmm.c"
+	put "$farm/mm/hmm_mmap_lock.c" <<-END
+	/* Ours as it is where VMAs have no lock */
+	#include <linux/mm.h>
+	#undef CONFIG_PER_VMA_LOCK
+	#define lock_vma_under_rcu(mm, addr)		NULL
+	#define hmm_range_fault				mmap_lock_hmm_range_fault
+	#define hmm_range_fault_unlocked_timeout	mmap_lock_hmm_range_fault_unlocked_timeout
+	#include "$source/mm/hmm.c"
+	END
 	put "$farm/fs/proc/task_mmu.c" <<-END
 	#include "$source/fs/proc/task_mmu.c"
 	#include "$bench/hmm_bench.h"
@@ -76,19 +92,32 @@ make_farm() {
 	END
 }
 
-native() {
+# in_uml PART OPTION... -- FRAGMENT...: builds all walkers and what measures them, runs it
+in_uml() {
+	local part=$1 kernel=bench-um options=()
+
+	[ "$part" = native ] || kernel+=-$part
+	shift
+	while [ "$1" != -- ]; do options+=("$1"); shift; done
+	shift
 	"$here/base/tree.sh" tree
 	make_farm
-	say "native: building User Mode Linux with both walkers"
-	"$here/base/kernel.sh" bench-um bench-tree um "$bench/native.config"
-	say "native: $rounds rounds, some minutes"
-	TMPDIR=/dev/shm taskset -c "$cpu" timeout 1800 "$build/bench-um/linux" mem=1G \
-		con=null con0=fd:0,fd:1 "hmm_bench.rounds=$rounds" </dev/null >"$out/native.log" 2>&1 ||
+	say "$part: building User Mode Linux with both walkers"
+	"$here/base/kernel.sh" "$kernel" bench-tree um "${@/#/$bench/}"
+	say "$part: $rounds rounds, some minutes"
+	TMPDIR=/dev/shm timeout 1800 "${cpus[@]}" "$build/$kernel/linux" con=null con0=fd:0,fd:1 \
+		"${options[@]}" </dev/null >"$out/$part.log" 2>&1 ||
 		true # the result is in the log
-	grep -q $'hmm-bench: end\t0' "$out/native.log" ||
-		die "native: $(grep -m1 hmm-bench: "$out/native.log" || echo did not start); see $out/native.log"
-	tr -d '\r' <"$out/native.log" | awk -F'hmm-bench: ' -v OFS='\t' '
-	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], "ns/page" }' >"$out/native.tsv"
+	grep -q $'hmm-bench: end\t0' "$out/$part.log" ||
+		die "$part: $(grep -m1 hmm-bench: "$out/$part.log" || echo did not start); see $out/$part.log"
+	tr -d '\r' <"$out/$part.log" | awk -F'hmm-bench: ' -v OFS='\t' '
+	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], f[4] > 1 ? "ns/page" : "ns" }' >"$out/$part.tsv"
+}
+
+native() {
+	local cpus=(taskset -c "$cpu")
+
+	in_uml native mem=1G "hmm_bench.rounds=$rounds" -- native.config
 }
 
 # in_guest KERNEL WHO OPTION... -- CASE...: prints the output of counts
@@ -127,6 +156,21 @@ emulated() {
 	done
 }
 
+# UML has several processors with seccomp only. Each guest runs one kernel, so the kernels
+# take turns.
+writer() {
+	local cpus=() turn
+
+	in_uml writer mem=2G ncpus=2 seccomp=on "hmm_bench_writer.rounds=$rounds" -- \
+		native.config smp.config
+	guests
+	for turn in 1 2 3; do
+		say "writer: two processors in QEMU, turn $turn of 3"
+		in_guest run ours -c 2 -- writer >>"$out/writer.tsv"
+		in_guest stock-run stock -c 2 -- writer >>"$out/writer.tsv"
+	done
+}
+
 scaling() {
 	guests
 	say "scaling: two threads on two processors"
@@ -135,9 +179,10 @@ scaling() {
 }
 
 partial=''
-if [ $# -gt 0 ]; then partial=partial; else set -- native emulated scaling; fi
+if [ $# -gt 0 ]; then partial=partial; else set -- native writer emulated scaling; fi
 for part; do
-	[[ $part =~ ^(native|emulated|scaling)$ ]] || die "$part: not one of native, emulated, scaling"
+	[[ $part =~ ^(native|writer|emulated|scaling)$ ]] ||
+		die "$part: not one of native, writer, emulated, scaling"
 done
 
 mkdir -p "$out"
@@ -146,6 +191,7 @@ rm -f "$out"/*.tsv
 for part; do
 	case $part in
 	native) native ;;
+	writer) writer ;;
 	emulated) emulated ;;
 	scaling) scaling ;;
 	esac

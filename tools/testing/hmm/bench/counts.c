@@ -22,6 +22,7 @@
 #include "counts.h"
 
 #define DROPS		64
+#define WRITER_ROUNDS	3
 #define SCALE_NR	4096UL
 #define SCALE_CALLS	64
 #define LONG_SNAPSHOT	(1UL << 20)
@@ -285,6 +286,15 @@ static void do_instructions(void)
 
 /* Many threads on disjoint ranges of one mm */
 
+static void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
 struct worker {
 	pthread_t thread;
 	pthread_barrier_t *start;
@@ -343,6 +353,60 @@ static void do_scaling(void)
 	for (round = 0; round < ROUNDS; round++) {
 		scale(1, round);
 		scale(2, round);
+	}
+}
+
+/* Beside a thread that maps and unmaps other memory of the process all the time */
+
+/*
+ * Returns how long the calls took. The CPU has written to the pages if @present.
+ * @longest: the longest time of a round of that thread
+ */
+static uint64_t fault_beside(unsigned long nr, unsigned long step, bool present,
+			     uint64_t *longest)
+{
+	char *p = must(map_anon(nr * PAGE, false), "memory");
+	char *elsewhere = must(mmap(NULL, 3 * PAGE, PROT_NONE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), "memory");
+	struct mapper m;
+	struct call *c;
+	unsigned long i;
+	uint64_t ns = 0;
+
+	if (present)
+		fill(p, nr * PAGE);
+	run_on(1);
+	if (!mapper_start(&m, elsewhere + PAGE))
+		errx(1, "no thread");
+	run_on(0);
+	for (i = 0; i < nr; i += step) {
+		c = call_new(p + i * PAGE, step);
+		c->raw.flags = HMM_RANGE_UNLOCKED;
+		if (call_ask(c, ASK_WRITE))
+			errx(1, "a call failed: %d", c->raw.ret);
+		ns += c->raw.ns;
+		call_free(c);
+	}
+	*longest = m.longest;
+	if (!mapper_stop(&m))
+		errx(1, "the thread could not map");
+	munmap(elsewhere, 3 * PAGE);
+	munmap(p, nr * PAGE);
+	return ns;
+}
+
+static void do_writer(void)
+{
+	uint64_t longest;
+	int round;
+
+	for (round = 0; round < WRITER_ROUNDS; round++) {
+		result("emulated-beside-present", round,
+		       (double)fault_beside(512, 1, true, &longest) / 512, "ns/page");
+		result("emulated-beside-one-page", round,
+		       (double)fault_beside(512, 1, false, &longest) / 512, "ns/page");
+		fault_beside(LONG_FAULTS, LONG_FAULTS, false, &longest);
+		result("emulated-writer-waits", round, longest / 1e6, "ms");
 	}
 }
 
@@ -450,6 +514,7 @@ static const struct {
 	{ "calls", do_calls },
 	{ "instructions", do_instructions },
 	{ "scaling", do_scaling },
+	{ "writer", do_writer },
 	{ "latency", do_latency },
 	{ "devices", do_devices },
 	{ "device-instructions", do_device_instructions },

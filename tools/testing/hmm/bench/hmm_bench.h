@@ -11,6 +11,10 @@ int stock_hmm_range_fault(struct hmm_range *range);
 int stock_hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 					   unsigned long timeout);
 
+/* Ours, if VMAs had no lock of their own */
+int mmap_lock_hmm_range_fault_unlocked_timeout(struct hmm_range *range,
+					       unsigned long timeout);
+
 /* PAGEMAP_SCAN on any mm; @uarg: a struct pm_scan_arg in the current one */
 long hmm_bench_pagemap_scan(struct mm_struct *mm, unsigned long uarg);
 
