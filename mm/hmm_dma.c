@@ -494,33 +494,46 @@ EXPORT_SYMBOL_GPL(hmm_dma_map_pfn);
  */
 #define HMM_DMA_LINKED	HMM_PFN_P2PDMA_BUS
 
+static void hmm_dma_set_run(struct hmm_dma_map *map, size_t idx, size_t nr,
+			    unsigned long bits)
+{
+	size_t end = idx + nr;
+
+	for (; idx < end; idx++)
+		hmm_dma_set(hmm_dma_pfn(map, idx), bits);
+}
+
 /* As many entries as are linked now, or need no link; or an error */
 static ssize_t hmm_dma_link_next(struct device *dev, struct hmm_dma_map *map,
 				 size_t idx, size_t end,
 				 struct pci_p2pdma_map_state *p2pdma_state)
 {
-	unsigned long how, bits;
+	unsigned long how;
 	dma_addr_t addr;
-	size_t nr, i;
+	size_t nr = 1;
 	int ret;
 
 	if (!hmm_dma_is_to_map(*hmm_dma_pfn(map, idx)))
 		return 1;
 	ret = hmm_dma_route(dev, map, idx, p2pdma_state, &how, &addr);
 	if (ret)
-		return ret;
+		goto failed;
 	nr = hmm_dma_run(map, idx, end);
-	bits = how | HMM_PFN_DMA_MAPPED;
-	if (how != HMM_PFN_P2PDMA_BUS) {
-		bits = how | HMM_DMA_LINKED;
-		ret = hmm_dma_link(dev, map, idx, nr, how);
-		if (ret)
-			return ret;
-		map->runs |= nr > 1;
+	if (how == HMM_PFN_P2PDMA_BUS) {
+		hmm_dma_set_run(map, idx, nr, how | HMM_PFN_DMA_MAPPED);
+		trace_hmm_dma_map(dev, map, idx, nr, 0);
+		return nr;
 	}
-	for (i = 0; i < nr; i++)
-		hmm_dma_set(hmm_dma_pfn(map, idx + i), bits);
+	ret = hmm_dma_link(dev, map, idx, nr, how);
+	if (ret)
+		goto failed;
+	map->runs |= nr > 1;
+	hmm_dma_set_run(map, idx, nr, how | HMM_DMA_LINKED);
 	return nr;
+
+failed:
+	trace_hmm_dma_map(dev, map, idx, nr, ret);
+	return ret;
 }
 
 /* How a valid entry is mapped, and VALID; or 0 */

@@ -38,10 +38,10 @@
 enum { CALLS, FAULTS, TAKEN, THERE, HOME, KINDS };
 
 /* Why pages did not migrate */
-enum { LOCKED, PINNED, OTHER, NO_MEMORY, FAILED, REASONS };
+enum { LOCKED, PINNED, UNSELECTED, OTHER, NO_MEMORY, FAILED, REASONS };
 
 static const char * const reasons[REASONS] = {
-	"locked", "pinned", "other", "no_memory", "failed",
+	"locked", "pinned", "unselected", "other", "no_memory", "failed",
 };
 
 struct process {
@@ -437,6 +437,7 @@ static void saw_setup(struct process *p, const struct event *e)
 	p->ns[m->to] += number(e, "ns");
 	p->left[LOCKED] += number(e, "locked");
 	p->left[PINNED] += number(e, "pinned");
+	p->left[UNSELECTED] += number(e, "unselected");
 	p->left[OTHER] += number(e, "other");
 }
 

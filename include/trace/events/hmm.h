@@ -21,6 +21,13 @@ struct hmm_trace_answers;
 	(((flags) & HMM_PFN_REQ_FAULT ? 1 : 0) |			\
 	 ((flags) & HMM_PFN_REQ_WRITE ? 2 : 0))
 
+/*
+ * Attempts that did not end because others or faults invalidated the answers: the last.
+ * There is none if no memory was left before the first.
+ */
+#define hmm_trace_last_attempt(seen, ret)				\
+	((ret) != -EBUSY && ((ret) != -ENOMEM || (seen)->faults))
+
 #define hmm_show_request(request)					\
 	__print_symbolic(request,					\
 		{ 0, "none" }, { 1, "read" }, { 2, "write-bit" }, { 3, "write" })
@@ -98,7 +105,7 @@ TRACE_EVENT(hmm_range_fault_end,
 		__entry->error = answers->error;
 		__entry->faults = seen->faults;
 		__entry->attempts = seen->by_self + seen->by_others +
-				    (ret != -EBUSY);
+				    hmm_trace_last_attempt(seen, ret);
 		__entry->by_self = seen->by_self;
 		__entry->by_others = seen->by_others;
 		__entry->fault_ns = seen->fault_ns;
@@ -112,6 +119,32 @@ TRACE_EVENT(hmm_range_fault_end,
 		__entry->by_self, __entry->by_others, __entry->fault_ns,
 		__entry->ns)
 );
+
+/* Programs that read the format of the event do not know the names */
+TRACE_DEFINE_ENUM(FAULT_FLAG_WRITE);
+TRACE_DEFINE_ENUM(FAULT_FLAG_MKWRITE);
+TRACE_DEFINE_ENUM(FAULT_FLAG_ALLOW_RETRY);
+TRACE_DEFINE_ENUM(FAULT_FLAG_RETRY_NOWAIT);
+TRACE_DEFINE_ENUM(FAULT_FLAG_KILLABLE);
+TRACE_DEFINE_ENUM(FAULT_FLAG_TRIED);
+TRACE_DEFINE_ENUM(FAULT_FLAG_USER);
+TRACE_DEFINE_ENUM(FAULT_FLAG_REMOTE);
+TRACE_DEFINE_ENUM(FAULT_FLAG_INSTRUCTION);
+TRACE_DEFINE_ENUM(FAULT_FLAG_INTERRUPTIBLE);
+TRACE_DEFINE_ENUM(FAULT_FLAG_VMA_LOCK);
+TRACE_DEFINE_ENUM(VM_FAULT_OOM);
+TRACE_DEFINE_ENUM(VM_FAULT_SIGBUS);
+TRACE_DEFINE_ENUM(VM_FAULT_MAJOR);
+TRACE_DEFINE_ENUM(VM_FAULT_HWPOISON);
+TRACE_DEFINE_ENUM(VM_FAULT_HWPOISON_LARGE);
+TRACE_DEFINE_ENUM(VM_FAULT_SIGSEGV);
+TRACE_DEFINE_ENUM(VM_FAULT_NOPAGE);
+TRACE_DEFINE_ENUM(VM_FAULT_LOCKED);
+TRACE_DEFINE_ENUM(VM_FAULT_RETRY);
+TRACE_DEFINE_ENUM(VM_FAULT_FALLBACK);
+TRACE_DEFINE_ENUM(VM_FAULT_DONE_COW);
+TRACE_DEFINE_ENUM(VM_FAULT_NEEDDSYNC);
+TRACE_DEFINE_ENUM(VM_FAULT_COMPLETED);
 
 /* A page fault by which hmm_range_fault() gets a page: what handle_mm_fault() returned */
 TRACE_EVENT(hmm_fault,
@@ -145,7 +178,10 @@ TRACE_EVENT(hmm_fault,
 			"0")
 );
 
-/* @first: number of the first DMA entry, each of which maps @size bytes */
+/*
+ * @first: number of the first DMA entry, each of which maps @size bytes. @iova: the region
+ * has IOVA space, but memory of a PCI device may be reached without.
+ */
 DECLARE_EVENT_CLASS(hmm_dma,
 
 	TP_PROTO(struct device *dev, struct hmm_dma_map *map, size_t first,

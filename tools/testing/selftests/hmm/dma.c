@@ -5,7 +5,6 @@
  * written.
  */
 #define _GNU_SOURCE
-#include <glob.h>
 #include "test.h"
 
 #define NONE_MAPPED	(~0ULL)
@@ -315,25 +314,6 @@ WAY(none_iova, IOVA, ASK);
 
 #define P2P_PAGES	16
 
-/* Maps that much of ivshmem's memory, or NULL */
-static char *map_p2p(void)
-{
-	char *p = MAP_FAILED;
-	glob_t found;
-	int fd;
-
-	if (glob("/sys/bus/pci/drivers/test_hmm/*/p2pmem/allocate", 0, NULL,
-		 &found))
-		return NULL;
-	fd = open(found.gl_pathv[0], O_RDWR);
-	if (fd >= 0)
-		p = mmap(NULL, P2P_PAGES * PAGE, PROT_READ | PROT_WRITE,
-			 MAP_SHARED, fd, 0);
-	close(fd);
-	globfree(&found);
-	return p == MAP_FAILED ? NULL : p;
-}
-
 FIXTURE_SETUP(p2p)
 {
 	const char *why = hmm_open();
@@ -341,7 +321,7 @@ FIXTURE_SETUP(p2p)
 
 	if (!why)
 		why = lacking(variant->device);
-	p = why ? NULL : map_p2p();
+	p = why ? NULL : map_p2p(P2P_PAGES * PAGE);
 	if (!why && !p)
 		why = "needs QEMU's -device ivshmem-plain, and CONFIG_PCI_P2PDMA";
 	if (!why)

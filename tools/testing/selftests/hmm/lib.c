@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +308,23 @@ void *map_dev(int dev, unsigned int kind, unsigned long size, int prot,
 	p += -(uintptr_t)p & (align - 1);
 	return mmap(p, size, prot, MAP_SHARED | MAP_FIXED, hmm_fd[dev],
 		    kind * HMM_RANGE_MAP_BYTES);
+}
+
+void *map_p2p(unsigned long size)
+{
+	void *p = MAP_FAILED;
+	glob_t found;
+	int fd;
+
+	if (glob("/sys/bus/pci/drivers/test_hmm/*/p2pmem/allocate", 0, NULL,
+		 &found))
+		return NULL;
+	fd = open(found.gl_pathv[0], O_RDWR);
+	if (fd >= 0)
+		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	globfree(&found);
+	return p == MAP_FAILED ? NULL : p;
 }
 
 int memfd_new(unsigned long size, unsigned int flags)

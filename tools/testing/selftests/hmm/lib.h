@@ -93,6 +93,8 @@ void *map_anon(unsigned long size, bool huge);
 /* Maps a device, see HMM_RANGE_MAP_*, aligned to @align */
 void *map_dev(int dev, unsigned int kind, unsigned long size, int prot,
 	      unsigned long align);
+/* Maps memory of ivshmem, a PCI device of QEMU; NULL if there is none */
+void *map_p2p(unsigned long size);
 /* A filled memfd; -1 if that fails */
 int memfd_new(unsigned long size, unsigned int flags);
 /* Reads from each page */

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -156,7 +157,7 @@ TEST_F(events, answers_by_kind)
 	EXPECT_GE((long)c->raw.ns, arg(self->line, "ns"));
 }
 
-/* G2: Each page fault is counted and traced */
+/* Each page fault is counted and traced */
 TEST_F(events, page_faults)
 {
 	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
@@ -178,7 +179,7 @@ TEST_F(events, page_faults)
 	EXPECT_NE(NULL, strstr(self->line, " flags=WRITE|"));
 }
 
-/* G2: The end of a call that fails is traced, with its error and the answers before it */
+/* The end of a call that fails is traced, with its error and the answers before it */
 TEST_F(events, call_that_fails)
 {
 	struct call *c = self->c = call_new(map_anon(HUGE, false), 16);
@@ -248,11 +249,71 @@ TEST_F(events, invalidated_by_others)
 	EXPECT_EQ(0, events_seen("mmu_interval_invalidate", 0, self->line));
 }
 
+/* No attempt is made if the call finds no memory for a copy of its requests */
+TEST_F(events, call_without_memory)
+{
+	bool before_faults = false;
+	unsigned int nth, i;
+	int ret;
+
+	NEED(fail_allocation(0), "needs CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC");
+	for (nth = 1; nth < 100; nth++) {
+		struct call *c = call_new(map_anon(HUGE, false), 16);
+
+		c->raw.entries = (uintptr_t)c->e;
+		c->raw.flags = HMM_RANGE_UNLOCKED;
+		c->raw.pfn_flags_mask = ASK_WRITE;
+		c->raw.default_flags = 0;
+		for (i = 0; i < 16; i++)
+			c->e[i] = ASK_WRITE;
+		ASSERT_TRUE(events_begin());
+		fail_allocation(nth);
+		ret = ioctl(hmm_fd[0], HMM_RANGE_CALL, &c->raw) ? 0 : c->raw.ret;
+		fail_allocation(0);
+		call_free(c);
+		/* Otherwise, the driver found none */
+		if (ret != -ENOMEM)
+			continue;
+		ASSERT_ONE_CALL(self->line);
+		EXPECT_EQ(-ENOMEM, arg(self->line, "ret"));
+		EXPECT_EQ(!!arg(self->line, "faults"), arg(self->line, "attempts"));
+		if (arg(self->line, "faults"))
+			break;
+		before_faults = true;
+	}
+	EXPECT_GT(100, nth);
+	EXPECT_TRUE(before_faults);
+}
+
+/* Programs can read the names in an event without the kernel's headers */
+TEST_F(events, names_have_values)
+{
+	static const char * const events[] = {
+		"hmm/hmm_fault", "mmu_notifier/mmu_interval_invalidate",
+	};
+	char path[LINE], buf[8192];
+	unsigned int i;
+	size_t n;
+	FILE *f;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), TRACING "events/%s/format", events[i]);
+		f = fopen(path, "re");
+		ASSERT_NE(NULL, f);
+		n = fread(buf, 1, sizeof(buf) - 1, f);
+		fclose(f);
+		buf[n] = 0;
+		EXPECT_NE(NULL, strstr(buf, "print fmt"));
+		EXPECT_EQ(NULL, strstr(buf, "FAULT_")) TH_LOG("%s", buf);
+		EXPECT_EQ(NULL, strstr(buf, "NOTIFY_")) TH_LOG("%s", buf);
+	}
+}
+
 #define NEED_MIGRATION_EVENTS()						\
 	NEED(!access(TRACING "events/migrate/migrate_vma_setup", F_OK),	\
 	     "needs events of migrate_vma_setup()")
 
-/* G2: Which pages migrate, and why the rest does not */
+/* Which pages migrate, and why the rest does not */
 TEST_F(events, migration)
 {
 	char *p;
@@ -274,7 +335,8 @@ TEST_F(events, migration)
 	EXPECT_EQ(13, arg(self->line, "collected"));
 	EXPECT_EQ(0, arg(self->line, "locked"));
 	EXPECT_EQ(1, arg(self->line, "pinned"));
-	EXPECT_EQ(2, arg(self->line, "other"));
+	EXPECT_EQ(2, arg(self->line, "unselected"));
+	EXPECT_EQ(0, arg(self->line, "other"));
 	ASSERT_EQ(1, events_seen("migrate_vma_pages", 0, self->line));
 	EXPECT_EQ(13, arg(self->line, "migrated"));
 	EXPECT_EQ(0, arg(self->line, "no_memory"));
@@ -305,12 +367,25 @@ TEST_F(events, huge_migration)
 	p = map_anon(HUGE, true);
 	fill(p, HUGE);
 	ASSERT_TRUE(events_begin());
+	ASSERT_EQ(0, to_system(PRIVATE_A, p, HUGE_NR, true));
+	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_EQ((long)HUGE_NR, arg(self->line, "unselected"));
+	EXPECT_EQ(0, arg(self->line, "other"));
+
+	ASSERT_TRUE(events_begin());
 	ASSERT_EQ(HUGE_NR, to_device(PRIVATE_A, p, HUGE_NR, true));
 	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_EQ(0, arg(self->line, "unselected"));
 	EXPECT_EQ((long)HUGE_NR, arg(self->line, "collected"));
 	EXPECT_EQ(0, arg(self->line, "other"));
 	ASSERT_EQ(1, events_seen("migrate_vma_finalize", 0, self->line));
 	EXPECT_EQ((long)HUGE_NR, arg(self->line, "migrated"));
+
+	/* Nor does another device get it */
+	ASSERT_TRUE(events_begin());
+	ASSERT_EQ(0, to_system(PRIVATE_B, p, HUGE_NR, true));
+	ASSERT_EQ(1, events_seen("migrate_vma_setup", 0, self->line));
+	EXPECT_EQ((long)HUGE_NR, arg(self->line, "unselected"));
 }
 
 /* One that is pinned cannot be split either, and stays for that reason */
@@ -353,26 +428,29 @@ TEST_F(events, migration_without_memory)
 	EXPECT_EQ(0, arg(self->line, "failed"));
 }
 
-static int map_for_dma(struct hmm_range_dma *cmd, const void *p, uint32_t device,
-		       uint32_t at_once)
+/* Maps 16 pages, with events; of @cmd, what is not set here is up to the caller */
+static int map_for_dma(struct hmm_range_dma *cmd, void *p, uint32_t device)
 {
-	*cmd = (struct hmm_range_dma) {
-		.start = (uintptr_t)p, .nr = 16, .default_flags = ASK_WRITE,
-		.entry_shift = hmm.page_shift, .device = device,
-		.at_once = at_once, .data = (uintptr_t)calloc(16, sizeof(uint64_t)),
-	};
+	cmd->start = (uintptr_t)p;
+	cmd->nr = 16;
+	cmd->default_flags = ASK_WRITE;
+	cmd->entry_shift = hmm.page_shift;
+	cmd->device = device;
+	cmd->data = (uintptr_t)calloc(16, sizeof(uint64_t));
+	fill(p, 16 * PAGE);
+	if (!events_begin())
+		return -ENOENT;
 	return ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_DMA, cmd) ? -errno : cmd->ret;
 }
 
+#define NEED_IOMMU(ret)							\
+	NEED((ret) != -ENODEV, "needs QEMU's -device intel-iommu and edu")
+
 TEST_F(events, dma_by_entry)
 {
-	char *p = map_anon(HUGE, false);
-	struct hmm_range_dma cmd;
-	int ret;
+	struct hmm_range_dma cmd = { };
+	int ret = map_for_dma(&cmd, map_anon(HUGE, false), HMM_RANGE_DMA_LIST);
 
-	fill(p, 16 * PAGE);
-	ASSERT_TRUE(events_begin());
-	ret = map_for_dma(&cmd, p, HMM_RANGE_DMA_LIST, 0);
 	NEED(ret != -ENODEV, "needs CONFIG_ARCH_HAS_DMA_OPS");
 	ASSERT_EQ(0, ret);
 	EXPECT_EQ(16, sum_of("hmm_dma_map", "nr"));
@@ -386,18 +464,48 @@ TEST_F(events, dma_by_entry)
 
 TEST_F(events, dma_by_run)
 {
-	char *p = map_anon(HUGE, false);
-	struct hmm_range_dma cmd;
-	int ret;
+	struct hmm_range_dma cmd = { .at_once = HMM_RANGE_ALL_AT_ONCE };
+	int ret = map_for_dma(&cmd, map_anon(HUGE, false), HMM_RANGE_DMA_IOVA);
 
-	fill(p, 16 * PAGE);
-	ASSERT_TRUE(events_begin());
-	ret = map_for_dma(&cmd, p, HMM_RANGE_DMA_IOVA, HMM_RANGE_ALL_AT_ONCE);
-	NEED(ret != -ENODEV, "needs QEMU's -device intel-iommu and edu");
+	NEED_IOMMU(ret);
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(1, events_seen("hmm_dma_map", 0, self->line));
 	EXPECT_EQ(16, arg(self->line, "nr"));
 	EXPECT_EQ(1, arg(self->line, "iova"));
+}
+
+/* What the IOMMU refuses to link */
+TEST_F(events, dma_refused)
+{
+	struct hmm_range_dma cmd = { .at_once = HMM_RANGE_ALL_AT_ONCE, .fail_at = 1 };
+	int ret = map_for_dma(&cmd, map_anon(HUGE, false), HMM_RANGE_DMA_IOVA);
+
+	NEED_IOMMU(ret);
+	ASSERT_EQ(0, ret);
+	NEED(cmd.maps, "needs CONFIG_KPROBES");
+	ASSERT_EQ(-ENOMEM, cmd.ret_at_once);
+	ASSERT_LT(0, events_seen("hmm_dma_map", 0, self->line));
+	EXPECT_EQ(0, arg(self->line, "first"));
+	EXPECT_EQ(-ENOMEM, arg(self->line, "ret"));
+}
+
+/* Memory of a PCI device, which another reaches by its bus address */
+TEST_F(events, dma_by_bus_address)
+{
+	struct hmm_range_dma cmd = { .at_once = HMM_RANGE_ALL_AT_ONCE,
+				     .p2p = HMM_RANGE_P2P_BUS };
+	void *p = map_p2p(16 * PAGE);
+	int ret;
+
+	NEED(p, "needs QEMU's -device ivshmem-plain, and CONFIG_PCI_P2PDMA");
+	ret = map_for_dma(&cmd, p, HMM_RANGE_DMA_IOVA);
+	NEED_IOMMU(ret);
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, cmd.ret_at_once);
+	ASSERT_LT(0, events_seen("hmm_dma_map", 0, self->line));
+	EXPECT_EQ(0, arg(self->line, "first"));
+	EXPECT_EQ(16, arg(self->line, "nr"));
+	EXPECT_EQ(0, arg(self->line, "ret"));
 }
 
 /* No event has a pfn, or an address of the kernel, in its text */
