@@ -22,17 +22,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define COMM_LEN	16
-#define BUFFER_KB	8192	/* for each CPU; less if they are more than 32 */
 #define NAP_MS		20
 
 /* Latencies by powers of ten, from less than 1 us to 100 ms and more */
 #define BUCKETS		7
+
+/* Of the line of a process */
+#define ROW_WIDTH	(7 + 1 + COMM_LEN - 1 + 11 * 7 + 2 + BUCKETS + 2)
 
 /* What is counted, and what each takes */
 enum { CALLS, FAULTS, TAKEN, THERE, HOME, KINDS };
@@ -85,7 +88,7 @@ static struct migration *migrations;
 static size_t nr_processes, nr_mms, nr_takers, nr_migrations;
 
 static uint64_t nr_events;
-static long only_pid;
+static long only_pid, buffer_kb;
 static char tracefs[64], instance[128];
 static int pipe_fd = -1;
 static volatile sig_atomic_t stopped;
@@ -193,13 +196,29 @@ static void enable(const char *event, bool needed)
 		    event);
 }
 
+/* What an instance starts with, over 1 MiB, does unless this program is kept waiting */
 static void set_buffer_size(void)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 	char kb[24];
 
-	snprintf(kb, sizeof(kb), "%ld", BUFFER_KB * 32 / (cpus < 32 ? 32 : cpus));
-	write_in(instance, "buffer_size_kb", kb);
+	if (!buffer_kb)
+		return;
+	snprintf(kb, sizeof(kb), "%ld", buffer_kb);
+	if (!write_in(instance, "buffer_size_kb", kb))
+		die("%ld: no memory for buffers of that size", buffer_kb);
+}
+
+/* An instance starts with the options of the whole; these change what is read here */
+static void set_options(void)
+{
+	static const char * const options[] = {
+		"context-info", "record-cmd", "noraw", "nohex", "nobin", "nofields",
+		"nolatency-format",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(options); i++)
+		write_in(instance, "trace_options", options[i]);
 }
 
 static void start_tracing(void)
@@ -214,6 +233,7 @@ static void start_tracing(void)
 		die("%s: %s", instance, strerror(errno));
 	atexit(remove_instance);
 	set_buffer_size();
+	set_options();
 	enable("hmm/hmm_range_fault_end", true);
 	enable("mmu_notifier/mmu_interval_invalidate", true);
 	enable("mmu_notifier/mmu_interval_finish", true);
@@ -265,15 +285,18 @@ static void read_comm(struct process *p)
 	fclose(f);
 }
 
+/* For an mm that is new: if the process is known, it runs another program now */
 static size_t process_of_pid(long pid)
 {
 	size_t i;
 
 	for (i = 0; pid && i < nr_processes; i++)
 		if (processes[i].pid == pid)
-			return i;
-	processes = more(processes, &nr_processes, sizeof(*processes));
-	processes[i = nr_processes - 1].pid = pid;
+			break;
+	if (!pid || i == nr_processes) {
+		processes = more(processes, &nr_processes, sizeof(*processes));
+		processes[i = nr_processes - 1].pid = pid;
+	}
 	if (pid)
 		read_comm(&processes[i]);
 	return i;
@@ -725,7 +748,8 @@ static void show_lost(void)
 
 	before = all;
 	if (lost)
-		printf(", %llu LOST: counts are too low\n", (unsigned long long)lost);
+		printf(", %llu LOST: counts are too low, see -b\n",
+		       (unsigned long long)lost);
 	else
 		printf(", none lost\n");
 }
@@ -746,6 +770,19 @@ static void record(double seconds)
 	show_summary();
 }
 
+/* How many processes fit on a terminal, below three lines of titles */
+static size_t rows_that_fit(void)
+{
+	struct winsize size;
+	size_t lines;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_row || !size.ws_col)
+		return SIZE_MAX;
+	/* Long lines are wrapped */
+	lines = (size.ws_row - 1) / ((ROW_WIDTH + size.ws_col - 1) / size.ws_col);
+	return lines > 4 ? lines - 3 : 1;
+}
+
 static void live(double delay, long times)
 {
 	bool tty = isatty(STDOUT_FILENO);
@@ -756,7 +793,7 @@ static void live(double delay, long times)
 		printf("%shmmtop: last %.1f s, %llu events", tty ? "\033[H\033[J" : "",
 		       delay, (unsigned long long)nr_events);
 		show_lost();
-		show_processes(tty ? 40 : SIZE_MAX);
+		show_processes(tty ? rows_that_fit() : SIZE_MAX);
 		fflush(stdout);
 		/* Who is who stays known */
 		for (size_t i = 0; i < nr_processes; i++)
@@ -775,11 +812,12 @@ static void stop(int sig)
 static void usage(FILE *to)
 {
 	fprintf(to,
-		"usage: hmmtop [-d SECONDS] [-n TIMES] [-p PID]\n"
-		"       hmmtop -r SECONDS [-p PID]\n"
+		"usage: hmmtop [-d SECONDS] [-n TIMES] [-p PID] [-b KB]\n"
+		"       hmmtop -r SECONDS [-p PID] [-b KB]\n"
+		"  -b KB       buffer of each CPU, if events are lost\n"
 		"  -d SECONDS  between updates; 2 if not given\n"
 		"  -n TIMES    that many updates, then stop\n"
-		"  -p PID      this process only\n"
+		"  -p PID      this process only; of a thread: its process\n"
 		"  -r SECONDS  record, until interrupted at most, and print a summary\n");
 }
 
@@ -803,6 +841,23 @@ static long whole(const char *text, const char *what)
 	return n;
 }
 
+/* Events have processes, and no threads */
+static long process_of_task(long tid)
+{
+	char path[64], line[64];
+	long pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%ld/status", tid);
+	f = fopen(path, "re");
+	if (!f)
+		die("%ld: no such process", tid);
+	while (!pid && fgets(line, sizeof(line), f))
+		sscanf(line, "Tgid: %ld", &pid);
+	fclose(f);
+	return pid;
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction act = { .sa_handler = stop };
@@ -812,8 +867,11 @@ int main(int argc, char **argv)
 	size_t i;
 	int c;
 
-	while ((c = getopt(argc, argv, "d:hn:p:r:")) != -1) {
+	while ((c = getopt(argc, argv, "b:d:hn:p:r:")) != -1) {
 		switch (c) {
+		case 'b':
+			buffer_kb = whole(optarg, "a number of kilobytes");
+			break;
 		case 'd':
 			delay = seconds_of(optarg);
 			break;
@@ -824,7 +882,7 @@ int main(int argc, char **argv)
 			times = whole(optarg, "a number of updates");
 			break;
 		case 'p':
-			only_pid = whole(optarg, "a process");
+			only_pid = process_of_task(whole(optarg, "a process"));
 			break;
 		case 'r':
 			recorded = seconds_of(optarg);
@@ -838,9 +896,6 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 1;
 	}
-	if (only_pid && kill(only_pid, 0) && errno == ESRCH)
-		die("%ld: no such process", only_pid);
-
 	for (i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaction(signals[i], &act, NULL);
 	start_tracing();

@@ -5,10 +5,12 @@
  */
 #define _GNU_SOURCE
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "pin.h"
@@ -533,27 +535,53 @@ TEST_F(events, no_pfn)
 struct top {
 	pid_t pid;
 	int out;
+	bool terminal;
 	char text[1 << 14];
 };
 
+static bool mount_terminals(void)
+{
+	mkdir("/dev/pts", 0755);
+	return !unshare(CLONE_NEWNS) &&
+	       !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=666");
+}
+
+/* Both ends of a small terminal, as pipe() does */
+static int terminal(int fds[2])
+{
+	const struct winsize size = { .ws_row = 6, .ws_col = 132 };
+
+	fds[0] = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fds[0] < 0 || unlockpt(fds[0]) || ioctl(fds[0], TIOCSWINSZ, &size))
+		return -1;
+	fds[1] = open(ptsname(fds[0]), O_RDWR | O_NOCTTY);
+	return fds[1] < 0 ? -1 : 0;
+}
+
 /* hmmtop is in the directory of this program */
+static void top_path(char *path)
+{
+	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 8);
+
+	path[n < 0 ? 0 : n] = 0;
+	strcpy(strrchr(path, '/') + 1, "hmmtop");
+}
+
 static void top_run(struct top *t, int nr, ...)
 {
 	const char *argv[8] = { "hmmtop" };
 	char path[PATH_MAX];
 	va_list args;
-	ssize_t n;
 	int fds[2], i;
 
-	n = readlink("/proc/self/exe", path, sizeof(path) - 8);
-	path[n < 0 ? 0 : n] = 0;
-	strcpy(strrchr(path, '/') + 1, "hmmtop");
+	top_path(path);
 	va_start(args, nr);
 	for (i = 0; i < nr; i++)
 		argv[i + 1] = va_arg(args, const char *);
 	va_end(args);
 	t->text[0] = 0;
-	if (pipe(fds))
+	if (t->terminal ? terminal(fds) : pipe(fds))
 		return;
 	t->pid = fork();
 	if (!t->pid) {
@@ -584,17 +612,26 @@ static bool top_read(struct top *t, const char *until)
 	return true;
 }
 
-/* Its exit status; 128 and more for signals */
+static void instance_of(const struct top *t, char *path)
+{
+	sprintf(path, TRACING "instances/hmmtop-%d", t->pid);
+}
+
+/* Its exit status; 128 and more for signals; 200 if it leaves something behind */
 static int top_end(struct top *t, int sig)
 {
 	int status = -1;
+	char path[64];
 
 	if (sig)
 		kill(t->pid, sig);
 	top_read(t, NULL);
 	close(t->out);
 	waitpid(t->pid, &status, 0);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (WIFSIGNALED(status))
+		return 128 + WTERMSIG(status);
+	instance_of(t, path);
+	return access(path, F_OK) ? WEXITSTATUS(status) : 200;
 }
 
 /* Calls, pages, faults, invalidations, pages to the device and back */
@@ -602,7 +639,8 @@ struct counts {
 	unsigned long n[6];
 };
 
-static bool top_counts(const struct top *t, pid_t pid, struct counts *c)
+/* The line of a process, from its name on; NULL if there is none */
+static const char *top_row(const struct top *t, pid_t pid)
 {
 	const char *line;
 	long found;
@@ -610,12 +648,18 @@ static bool top_counts(const struct top *t, pid_t pid, struct counts *c)
 
 	for (line = t->text; line; line = strchr(line, '\n')) {
 		line += strspn(line, "\n");
-		if (sscanf(line, "%ld %*s %n", &found, &at) == 1 && found == pid)
-			return sscanf(line + at, "%lu %lu %lu %lu %lu %lu", &c->n[0],
-				      &c->n[1], &c->n[2], &c->n[3], &c->n[4],
-				      &c->n[5]) == 6;
+		if (sscanf(line, "%ld %n", &found, &at) == 1 && found == pid)
+			return line + at;
 	}
-	return false;
+	return NULL;
+}
+
+static bool top_counts(const struct top *t, pid_t pid, struct counts *c)
+{
+	const char *row = top_row(t, pid);
+
+	return row && sscanf(row, "%*s %lu %lu %lu %lu %lu %lu", &c->n[0], &c->n[1],
+			     &c->n[2], &c->n[3], &c->n[4], &c->n[5]) == 6;
 }
 
 /* It takes the checking kernel seconds to make tracefs's files for an instance */
@@ -629,13 +673,14 @@ FIXTURE(top)
 FIXTURE_SETUP(top)
 {
 	const char *why = hmm_open();
+	char path[PATH_MAX];
 
 	if (why)
 		SKIP(return, "%s", why);
 	if (access(TRACING "events/hmm/hmm_range_fault_end", F_OK))
 		SKIP(return, "needs CONFIG_TRACING and the events of hmm");
-	top_run(&self->t, 1, "-h");
-	if (top_end(&self->t, 0) == 126)
+	top_path(path);
+	if (access(path, X_OK))
 		SKIP(return, "needs tools/mm/hmmtop");
 }
 
@@ -644,7 +689,7 @@ FIXTURE_TEARDOWN(top)
 	hmm_close();
 }
 
-/* G2: hmmtop's counts agree with those of the driver, and with what was done */
+/* The counts of hmmtop agree with those of the driver, and with what was done */
 TEST_F_TIMEOUT(top, counts_agree, TOP_SECONDS)
 {
 	struct counts was = { }, seen = { };
@@ -710,44 +755,167 @@ TEST_F_TIMEOUT(top, other_task_faults, TOP_SECONDS)
 	EXPECT_FALSE(top_counts(&self->t, child, &seen));
 }
 
-/* Only one process */
-TEST_F_TIMEOUT(top, one_process, TOP_SECONDS)
+static void *tell_and_wait(void *tid)
 {
-	struct counts seen = { };
-	struct call *c = call_new(map_anon(HUGE, false), 8);
-	char pid[16];
-
-	snprintf(pid, sizeof(pid), "%d", getppid());
-	top_run(&self->t, 4, "-r", "100", "-p", pid);
-	ASSERT_TRUE(top_read(&self->t, "recording\n"));
-	ASSERT_EQ(0, call_ask(c, ASK_WRITE));
-	ASSERT_EQ(0, top_end(&self->t, SIGINT));
-	EXPECT_FALSE(top_counts(&self->t, getpid(), &seen));
+	*(volatile pid_t *)tid = syscall(SYS_gettid);
+	pause();
+	return NULL;
 }
 
-/* However it ends, it leaves nothing behind */
-TEST_F_TIMEOUT(top, leaves_nothing, TOP_SECONDS)
+/* Only one process; a thread stands for its process */
+TEST_F_TIMEOUT(top, one_process, TOP_SECONDS)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct call *c = call_new(map_anon(HUGE, false), 8);
+	struct counts seen = { };
+	volatile pid_t tid = 0;
+	pthread_t thread;
+	char text[16];
+	int status;
+	pid_t child;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, tell_and_wait, (void *)&tid));
+	while (!tid)
+		sched_yield();
+	snprintf(text, sizeof(text), "%d", tid);
+	top_run(&self->t, 4, "-r", "100", "-p", text);
+	ASSERT_TRUE(top_read(&self->t, "recording\n"));
+	child = fork();
+	if (!child)
+		_exit(call_ask(c, ASK_WRITE) != 0);
+	waitpid(child, &status, 0);
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, call_ask(c, ASK_WRITE));
+	ASSERT_EQ(0, top_end(&self->t, SIGHUP));
+	ASSERT_TRUE(top_counts(&self->t, getpid(), &seen)) TH_LOG("%s", self->t.text);
+	EXPECT_EQ(1, seen.n[0]);
+	EXPECT_FALSE(top_counts(&self->t, child, &seen));
+}
+
+/* Options that others have set for their own traces */
+TEST_F_TIMEOUT(top, other_options, TOP_SECONDS)
+{
+	static const char * const options[] = { "raw", "hex", "bin", "fields" };
+	struct call *c = call_new(map_anon(HUGE, false), 8);
+	struct counts seen = { };
 	char path[64];
 	unsigned int i;
 
-	for (i = 0; i < 3; i++) {
-		top_run(&self->t, 2, "-d", "0.1");
-		snprintf(path, sizeof(path), TRACING "instances/hmmtop-%d",
-			 self->t.pid);
-		ASSERT_TRUE(top_read(&self->t, "COMMAND"));
-		ASSERT_EQ(0, access(path, F_OK));
-		EXPECT_EQ(0, top_end(&self->t, signals[i]));
-		EXPECT_NE(0, access(path, F_OK));
+	for (i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), TRACING "options/%s", options[i]);
+		write_file(path, "1");
 	}
-	/* It cannot clean up after SIGKILL, so the next one does */
+	write_file(TRACING "options/context-info", "0");
+	top_run(&self->t, 2, "-r", "100");
+	EXPECT_TRUE(top_read(&self->t, "recording\n"));
+	for (i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), TRACING "options/%s", options[i]);
+		write_file(path, "0");
+	}
+	write_file(TRACING "options/context-info", "1");
+	EXPECT_EQ(0, call_ask(c, ASK_WRITE));
+	ASSERT_EQ(0, top_end(&self->t, SIGINT));
+	ASSERT_TRUE(top_counts(&self->t, getpid(), &seen)) TH_LOG("%s", self->t.text);
+	EXPECT_EQ(1, seen.n[0]);
+	EXPECT_EQ(8, seen.n[1]);
+}
+
+#define ANOTHER_PROGRAM	"HMM_TRACE_ANOTHER_PROGRAM"
+
+/* What another_program executes: a call, and then to wait */
+__attribute__((constructor))
+static void be_another_program(void)
+{
+	char c = 0;
+
+	if (!getenv(ANOTHER_PROGRAM))
+		return;
+	if (hmm_open() || call_ask(call_new(map_anon(HUGE, false), 8), ASK_WRITE))
+		_exit(1);
+	if (write(1, &c, 1) == 1)
+		read(0, &c, 1);
+	_exit(0);
+}
+
+/* A process has the name of the program that it runs now */
+TEST_F_TIMEOUT(top, another_program, TOP_SECONDS)
+{
+	struct call *c = call_new(map_anon(HUGE, false), 8);
+	struct counts seen = { };
+	int to[2], from[2], status;
+	const char *row;
+	pid_t child;
+	char byte;
+
+	ASSERT_EQ(0, pipe2(to, O_CLOEXEC));
+	ASSERT_EQ(0, pipe2(from, O_CLOEXEC));
+	top_run(&self->t, 2, "-r", "100");
+	ASSERT_TRUE(top_read(&self->t, "recording\n"));
+	child = fork();
+	if (!child) {
+		if (call_ask(c, ASK_WRITE))
+			_exit(1);
+		dup2(to[0], 0);
+		dup2(from[1], 1);
+		setenv(ANOTHER_PROGRAM, "", 1);
+		execl("/proc/self/exe", "another", NULL);
+		_exit(2);
+	}
+	close(from[1]);
+	EXPECT_EQ(1, read(from[0], &byte, 1));
+	EXPECT_EQ(0, top_end(&self->t, SIGINT));
+	close(to[1]);
+	waitpid(child, &status, 0);
+	ASSERT_EQ(0, status);
+	ASSERT_TRUE(top_counts(&self->t, child, &seen)) TH_LOG("%s", self->t.text);
+	EXPECT_EQ(2, seen.n[0]);
+	row = top_row(&self->t, child);
+	EXPECT_EQ(0, strncmp(row, "exe ", 4)) TH_LOG("%s", row);
+}
+
+/* As many processes as there is room for on the terminal, below three lines of titles */
+TEST_F_TIMEOUT(top, small_terminal, TOP_SECONDS)
+{
+	pid_t children[5], pid;
+	unsigned int i, rows = 0;
+	const char *line;
+	struct call *c;
+
+	NEED(mount_terminals(), "needs CONFIG_UNIX98_PTYS");
+	for (i = 0; i < 5; i++) {
+		children[i] = fork();
+		if (children[i])
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		c = call_new(map_anon(HUGE, false), 8);
+		while (!call_ask(c, ASK_WRITE))
+			usleep(10000);
+		_exit(1);
+	}
+	self->t.terminal = true;
+	top_run(&self->t, 4, "-d", "0.3", "-n", "3");
+	EXPECT_EQ(0, top_end(&self->t, 0));
+	for (i = 0; i < 5; i++) {
+		kill(children[i], SIGKILL);
+		waitpid(children[i], NULL, 0);
+	}
+	line = strrchr(self->t.text, '\033');
+	ASSERT_NE(NULL, line);
+	for (; line; line = strchr(line + 1, '\n'))
+		rows += sscanf(line, "\n%d", &pid) == 1;
+	EXPECT_EQ(2, rows) TH_LOG("%s", self->t.text);
+}
+
+/* It cannot clean up after SIGKILL, so the next one does */
+TEST_F_TIMEOUT(top, killed, TOP_SECONDS)
+{
+	char path[64];
+
 	top_run(&self->t, 2, "-d", "0.1");
-	snprintf(path, sizeof(path), TRACING "instances/hmmtop-%d", self->t.pid);
+	instance_of(&self->t, path);
 	ASSERT_TRUE(top_read(&self->t, "COMMAND"));
-	top_end(&self->t, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, top_end(&self->t, SIGKILL));
 	EXPECT_EQ(0, access(path, F_OK));
-	top_run(&self->t, 4, "-d", "0.1", "-n", "1");
+	top_run(&self->t, 6, "-d", "0.1", "-n", "1", "-b", "100");
 	EXPECT_EQ(0, top_end(&self->t, 0));
 	EXPECT_NE(0, access(path, F_OK));
 }
