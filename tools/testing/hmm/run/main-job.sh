@@ -91,12 +91,21 @@ start_hmmtop() {
 	taken=$(count_of odp_invalidate "$profile")
 }
 
+# As hmmtop shows it
+abbreviated() { # NUMBER
+	case $1 in
+	????????? | ??????????*) echo "$(($1 / 1000000))M" ;;
+	??????? | ????????) echo "$(($1 / 1000))k" ;;
+	*) echo "$1" ;;
+	esac
+}
+
 # The counts of events must agree with other counts
 compare() { # WHAT COLUMN COUNT: the name "all processes" takes two columns
 	local seen
 
 	seen=$(awk -v column="$2" '$1 == "all" { print $column }' "$work/hmmtop")
-	[ "$seen" = "$3" ] || fail "hmmtop has seen ${seen:-no} $1, and there were $3"
+	[ "$seen" = "$(abbreviated "$3")" ] || fail "hmmtop has seen ${seen:-no} $1, and there were $3"
 }
 
 end_hmmtop() {
