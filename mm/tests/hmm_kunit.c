@@ -6,8 +6,7 @@
  * kind that exists without device memory, and a file whose faults the test controls.
  * Answers are compared with the contents of the page table.
  *
- * Promises in comments are those of Documentation/mm/hmm.rst; codes such as C2, J15
- * and S1 are rows of tools/testing/hmm/rows.md.
+ * Promises in comments are those of Documentation/mm/hmm.rst.
  */
 #include <kunit/device.h>
 #include <kunit/test.h>
@@ -767,8 +766,8 @@ static bool prepare_io(struct hmm_test *t, unsigned long page)
 #define NEVER	{ 0, WANT_ERROR }, { -EFAULT }, { -EFAULT }
 
 static const struct hmm_kind hmm_kinds[] = {
-	{ "no VMA (J4 J17)", prepare_no_vma, NULL, NEVER },
-	{ "hole (C4 J12)", prepare_hole, NULL,
+	{ "no VMA", prepare_no_vma, NULL, NEVER },
+	{ "hole", prepare_hole, NULL,
 	  { 0, WANT_NOTHING }, { 0, WANT_READ }, { 0, WANT_WRITE } },
 	{ "hole, read-only VMA", prepare_read_only_hole, NULL,
 	  { 0, WANT_NOTHING }, { 0, WANT_READ }, { -EPERM } },
@@ -797,30 +796,30 @@ static const struct hmm_kind hmm_kinds[] = {
 	  { 0, WANT_WRITE }, { 0, WANT_WRITE }, { 0, WANT_WRITE } },
 	{ "beyond end of file", prepare_beyond_eof, NULL,
 	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
-	{ "guard region (J5)", prepare_guard, NULL,
+	{ "guard region", prepare_guard, NULL,
 	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
-	{ "poison marker (J5)", prepare_poison, cleanup_pte,
+	{ "poison marker", prepare_poison, cleanup_pte,
 	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
-	{ "NUMA hint (J8 S16 S37)", prepare_protnone, NULL,
+	{ "NUMA hint", prepare_protnone, NULL,
 	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
-	{ "clean, writable (S30)", prepare_clean, NULL,
+	{ "clean, writable", prepare_clean, NULL,
 	  { 0, WANT_READ }, { 0, WANT_READ }, { 0, WANT_WRITE } },
-	{ "shadow stack (S35)", prepare_shadow_stack, NULL,
+	{ "shadow stack", prepare_shadow_stack, NULL,
 	  { 0, WANT_READ }, { 0, WANT_READ }, { -EPERM } },
-	{ "shadow stack, hole (S35)", prepare_shadow_stack_hole, NULL,
+	{ "shadow stack, hole", prepare_shadow_stack_hole, NULL,
 	  { 0, WANT_NOTHING }, { 0, WANT_READ }, { -EPERM } },
 	{ "pfn out of reach of 32 bit", prepare_far, cleanup_pte, NEVER },
 	{ "mixed map, page", prepare_device_page, NULL,
 	  { 0, WANT_WRITE }, { 0, WANT_WRITE }, { 0, WANT_WRITE } },
-	{ "mixed map, special (J6 J7)", prepare_special, NULL, NEVER },
+	{ "mixed map, special", prepare_special, NULL, NEVER },
 	{ "fault fails", prepare_sigbus, NULL,
 	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
 	{ "fault finds no memory", prepare_oom, NULL,
 	  { 0, WANT_NOTHING }, { -ENOMEM }, { -ENOMEM } },
 	{ "fault finds broken memory", prepare_hwpoison, NULL,
 	  { 0, WANT_NOTHING }, { -EFAULT }, { -EFAULT } },
-	{ "VM_PFNMAP (J7)", prepare_pfnmap, NULL, NEVER },
-	{ "VM_IO (J7)", prepare_io, NULL, NEVER },
+	{ "VM_PFNMAP", prepare_pfnmap, NULL, NEVER },
+	{ "VM_IO", prepare_io, NULL, NEVER },
 };
 
 static void hmm_kind_describe(const struct hmm_kind *kind, char *desc)
@@ -836,7 +835,7 @@ static void hmm_test_compare(struct hmm_test *t, unsigned long page, int ret,
 	unsigned long entry = t->pfns[page];
 
 	KUNIT_EXPECT_EQ_MSG(t->test, ret, outcome->ret, "%s", style);
-	/* J15, J16: errors leave the entries unchanged */
+	/* Errors leave the entries unchanged */
 	if (outcome->ret) {
 		EXPECT_ENTRY(t, page, input);
 		return;
@@ -933,7 +932,7 @@ static void hmm_test_table(struct kunit *test)
 
 /* How much a call does */
 
-/* S1: one page of a hole, without a page table and with one */
+/* One page of a hole, without a page table and with one */
 static void hmm_test_one_of_hole(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -956,7 +955,7 @@ static void hmm_test_one_of_hole(struct kunit *test)
 			KUNIT_ASSERT_EQ_MSG(test, 0, t->pfns[i], "page %lu", i);
 }
 
-/* S2: a write request for one page makes one copy */
+/* A write request for one page makes one copy */
 static void hmm_test_one_copy(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -974,7 +973,7 @@ static void hmm_test_one_copy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, get_mm_counter_sum(t->mm, MM_ANONPAGES));
 }
 
-/* S3, J4: a page that is not requested cannot fail */
+/* A page that is not requested cannot fail */
 static void hmm_test_not_asked_cannot_fail(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1020,7 +1019,7 @@ static bool hmm_test_is_touched(unsigned long page)
 	       page % TABLE_PAGES > TABLE_PAGES - 3;
 }
 
-/* J3, promise 5: every entry is written, from any start to any end */
+/* Promise 5: every entry is written, from any start to any end */
 static void hmm_test_every_entry(struct kunit *test)
 {
 	static const unsigned int edges[] = { 0, 1, 2, 36, 37, 38 };
@@ -1047,7 +1046,7 @@ static void hmm_test_every_entry(struct kunit *test)
 	}
 }
 
-/* J17: VMAs of several kinds and gaps between them in one call */
+/* VMAs of several kinds and gaps between them in one call */
 static void hmm_test_many_vmas(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1094,7 +1093,7 @@ static void hmm_test_data(struct kunit *test)
 
 /* Errors */
 
-/* Promise 6, J15, J16: answers before the page that failed, inputs from it on */
+/* Promise 6: answers before the page that failed, inputs from it on */
 static void hmm_test_error_keeps_inputs(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1143,7 +1142,7 @@ static void hmm_test_expect_refused(struct hmm_test *t, unsigned long start,
 	hmm_test_expect_untouched(t, 0, 8);
 }
 
-/* S13, promise 7: unaligned, empty, reversed, or outside the notifier's interval */
+/* Promise 7: unaligned, empty, reversed, or outside the notifier's interval */
 static void hmm_test_bad_range(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1197,7 +1196,7 @@ static vm_fault_t hmm_test_serve_unlocked(struct hmm_test *t,
 	return VM_FAULT_RETRY;
 }
 
-/* C2: a fault handler that drops mmap_lock although it must not */
+/* A fault handler that drops mmap_lock although it must not */
 static void hmm_test_dropped_lock(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1251,7 +1250,7 @@ static vm_fault_t hmm_test_serve_changing(struct hmm_test *t,
 	return VM_FAULT_NOPAGE;
 }
 
-/* J15: invalidated by a fault of the call, with answers before and inputs after it */
+/* Invalidated by a fault of the call, with answers before and inputs after it */
 static void hmm_test_busy_amid(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1278,7 +1277,7 @@ static vm_fault_t hmm_test_serve_changing_once(struct hmm_test *t,
 }
 
 /*
- * S31, promise 11: a call whose own faults call the notifier faults the requested
+ * Promise 11: a call whose own faults call the notifier faults the requested
  * pages, and no others, before it gives up, which it does once.
  */
 struct hmm_own {
@@ -1421,7 +1420,7 @@ static void hmm_test_own_then_error(struct kunit *test)
 	hmm_test_expect_untouched(t, 6, 2);
 }
 
-/* S31: a call that others have invalidated ends at once */
+/* A call that others have invalidated ends at once */
 static void hmm_test_others_at_once(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1496,7 +1495,7 @@ static vm_fault_t hmm_test_serve_protecting(struct hmm_test *t,
 }
 
 /*
- * S12: an answer with HMM_PFN_WRITE, if read as a request when the call starts over,
+ * An answer with HMM_PFN_WRITE, if read as a request when the call starts over,
  * would request a write that nobody asked for.
  */
 static void hmm_test_answers_are_no_requests(struct kunit *test)
@@ -1543,7 +1542,7 @@ static void hmm_test_inputs_after_retries(struct kunit *test)
 	EXPECT_ENTRY(t, 3, LITTER);
 }
 
-/* C2: the locked call never lets a fault drop mmap_lock, the unlocked one does */
+/* The locked call never lets a fault drop mmap_lock, the unlocked one does */
 static void hmm_test_fault_flags(struct kunit *test)
 {
 	const unsigned int drop = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
@@ -1600,7 +1599,7 @@ static void hmm_test_clear_sticky(struct hmm_test *t)
 		t->pfns[i] &= ~HMM_PFN_DMA_MAPPED;
 }
 
-/* Promise 10, S28: bits that the notifier clears during a call are not set again */
+/* Promise 10: bits that the notifier clears during a call are not set again */
 static void hmm_test_sticky_cleared(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1645,7 +1644,7 @@ static enum hrtimer_restart hmm_sticky_fire(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
-/* Promise 10, S28, S34: bits are set and cleared by others while a call runs */
+/* Promise 10: bits are set and cleared by others while a call runs */
 static void hmm_test_sticky_changes(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1706,7 +1705,7 @@ static vm_fault_t hmm_test_serve_killing(struct hmm_test *t,
 	return hmm_test_serve_page(t, vmf);
 }
 
-/* S14: no second fault after the caller was killed */
+/* No second fault after the caller was killed */
 static void hmm_test_killed(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1734,7 +1733,7 @@ static vm_fault_t hmm_test_serve_changing_killing(struct hmm_test *t,
 				  VM_FAULT_SIGBUS;
 }
 
-/* S19: the same during retries */
+/* The same during retries */
 static void hmm_test_killed_retrying(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1836,7 +1835,7 @@ static struct page *hmm_test_dma_begin(struct kunit *test, struct device **dev,
 	return page;
 }
 
-/* S18: the index counts DMA entries, of two pages here */
+/* The index counts DMA entries, of two pages here */
 static void hmm_test_dma_entries(struct kunit *test)
 {
 	struct pci_p2pdma_map_state p2pdma = {};
@@ -1867,7 +1866,7 @@ static void hmm_test_dma_entries(struct kunit *test)
 }
 
 /*
- * Promise 4, S36: DMA entries that begin in the middle of a huge mapping. An entry that
+ * Promise 4: DMA entries that begin in the middle of a huge mapping. An entry that
  * is entirely inside it is contiguous, one that it ends in is not if another page
  * follows. An unaligned one is refused, although its pages are contiguous.
  */

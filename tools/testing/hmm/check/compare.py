@@ -13,8 +13,8 @@ Fails if a test fails here; with FIXED=1, if a test fails that does not fail on 
 if the tests that a fix names in its description as PROGRAM/TEST do not fail on stock and
 pass with it. Tests for which BASE= has no code are in fixes/lacks, and left out.
 
-Rows are named in the comment before a test, in the first argument of a ROW() in
-table.c, and in the "Row:" line of a mutant.
+Rows and their tests are in rows.md; a mutant has a "Row:" line. --rows fails if a test or a
+patch that is named there does not exist, or if a row has no test.
 """
 import os
 import re
@@ -38,48 +38,69 @@ VERSION = BUILD.name.removesuffix("-fixed")
 GOOD = ("pass", "skip")
 Verdicts = dict[str, str]
 Rows = dict[str, list[str]]
-ROW = re.compile(r"\b([CJGS]\d+)\b")
-TEST = re.compile(r"/\*((?:(?!\*/).)*)\*/\s*(?:static void (hmm_test_\w+)|TEST_F(?:_TIMEOUT)?\((\w+), (\w+))",
-                  re.S)
-ENTRY = re.compile(r"^ROW(?:_WAITS)?\((\w+), (\w+),", re.M)
+ROW = re.compile(r"^\| ([CJGS]\d+) \| [^|]* \| ([^|]*) \| ([^|]*) \|$", re.M)
+TESTS = re.compile(r"^(?:TEST_F(?:_TIMEOUT)?\((\w+), (\w+)|(?:ROW|ROW_WAITS)\((\w+),)", re.M)
 
 
-def rows_of(text: str) -> set[str]:
-    return set(ROW.findall(text.replace("_", " ")))
-
-
-def tests_of_rows() -> Rows:
+def tests_by_program() -> Rows:
+    """In table.c, a row is a variant of its tests. KUnit's have no fixture."""
     found: Rows = defaultdict(list)
-    for path in [*sorted(TOP.glob("tools/testing/selftests/*/*.c")), TOP / "mm/tests/hmm_kunit.c"]:
-        text = path.read_text(encoding="utf-8")
-        for comment, kunit, fixture, name in TEST.findall(text):
-            for row in rows_of(comment):
-                found[row].append(f"kunit {kunit}" if kunit else f"{path.stem} {fixture}.{name}")
-        for rows, name in ENTRY.findall(text):
-            for row in rows_of(rows):
-                found[row].append(f"{path.stem} table.{name}")
+    for path in sorted(TOP.glob("tools/testing/selftests/*/*.c")):
+        for fixture, name, entry in TESTS.findall(path.read_text(encoding="utf-8")):
+            found[path.stem].append(f"table.{entry}" if entry else f"{fixture}.{name}")
+    found["kunit"] = re.findall(r"KUNIT_CASE\w*\((\w+)", (TOP / "mm/tests/hmm_kunit.c").read_text())
+    found["docs"] = re.findall(r'^test_that "(.*?)"', (HERE / "check/docs.sh").read_text(), re.M)
     return found
+
+
+def tests_of_cell(cell: str, programs: Rows) -> tuple[list[str], list[str]]:
+    """The tests that a row names as "program: name, name; ...", and names without a test"""
+    found: list[str] = []
+    bad: list[str] = []
+    for part in cell.split("; "):
+        program, colon, names = part.partition(": ")
+        if not colon:  # a command, or by reading
+            found.append(part)
+            continue
+        for name in names.split(", "):
+            tests = [test for test in programs[program] if fnmatchcase(test.split(".")[-1], name)]
+            found += [f"{program} {test}" for test in tests]
+            bad += [] if tests else [f"no test {program}: {name}"]
+    return found, bad
+
+
+def read_rows() -> tuple[Rows, list[str]]:
+    """The tests of each row, and what is wrong in the table"""
+    programs, bad = tests_by_program(), []
+    found: Rows = {}
+    patches = {path.read_text(encoding="utf-8").partition("\n")[0]
+               for path in (TOP / "series").glob("**/*.msg")}
+    for row, subjects, cell in ROW.findall((HERE / "rows.md").read_text(encoding="utf-8")):
+        found[row], wrong = tests_of_cell(cell, programs)
+        wrong += [f"no patch \"{subject}\"" for subject in subjects.split("; ") if subject not in patches]
+        wrong += [] if cell.strip() else ["no test"]
+        bad += [f"{row}: {what}" for what in wrong]
+    return found, bad
 
 
 def mutants_of_rows() -> Rows:
     found: Rows = defaultdict(list)
-    for path in sorted((TOP / "tools/testing/hmm/mutants").glob("*.diff")):
+    for path in sorted((HERE / "mutants").glob("*.diff")):
         header = path.read_text(encoding="utf-8").partition("\n---\n")[0]
-        for row in rows_of(" ".join(re.findall(r"^Row: (.*)$", header, re.M))):
+        for row in re.findall(r"^Row: (\w+)$", header, re.M):
             found[row].append(path.stem)
     return found
 
 
 def list_rows() -> int:
-    by_test, by_mutant = tests_of_rows(), mutants_of_rows()
-    rows = sorted({*by_test, *by_mutant}, key=lambda row: ("CJGS".index(row[0]), int(row[1:])))
+    (by_test, bad), by_mutant = read_rows(), mutants_of_rows()
     print("| row | tests | mutants |\n|---|---|---|")
-    for row in rows:
-        print(f"| {row} | {', '.join(by_test[row])} | {', '.join(by_mutant[row])} |")
-    without = [row for row in by_mutant if not by_test[row]]
-    for row in without:
-        print(f"compare.py: {row}: has a mutant, but no test names it", file=sys.stderr)
-    return 1 if without else 0
+    for row, tests in by_test.items():
+        print(f"| {row} | {', '.join(tests)} | {', '.join(by_mutant[row])} |")
+    bad += [f"{row}: has a mutant, but is not in rows.md" for row in by_mutant if row not in by_test]
+    for why in bad:
+        print(f"compare.py: {why}", file=sys.stderr)
+    return 1 if bad else 0
 
 
 @dataclass
@@ -183,7 +204,7 @@ def of_row(test: str, names: list[str]) -> bool:
 
 
 def row_lines(stock: Verdicts, here: Verdicts) -> list[str]:
-    found = tests_of_rows()
+    found, _ = read_rows()
     lines = ["", "bugs of stock by row, with the results of their tests"]
     for row in sorted((row for row in found if row[0] == "S"), key=lambda row: int(row[1:])):
         tests = [test for test in here if of_row(test, found[row])]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # docs.sh - render Documentation/mm as HTML, by the kernel's own rules
-# docs.sh check - is what the documents say true?  C1, C2, J12, J13, G4, G5, S27
+# docs.sh check - is what the documents say true?
 #
 # Only mm/ is rendered, so links to other directories are broken. Sphinx's complaints
 # about those are dropped; complaints about our files are errors.
@@ -35,7 +35,7 @@ if [ "${1:-}" != check ]; then
 	exit
 fi
 
-doc=Documentation/mm/hmm.rst rows=$here/rows.md
+doc=Documentation/mm/hmm.rst
 tree=$build/tree kernel=$build/check
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -108,40 +108,15 @@ is_manual() {
 		[ "$(grep -c '^.. literalinclude:: ../../samples/hmm/hmm_edu.c' "$tree/$doc")" -ge 5 ]
 }
 
-# A column of the tables of rows
-column() { sed -n '/^| [A-Z][0-9]/p' "$rows" | awk -F ' *[|] *' -v n="$1" '{ print $(n + 1) }'; }
-
-# "file: name", where name is a test, or a row of table.c
-tests_named_exist() {
-	local file name missing=0
-
-	while IFS=': ' read -r file name; do
-		grep -qE "TEST(_F|_F_TIMEOUT)?\(([a-z]+, )?${name}[),]|^ROW[A-Z_]*\([A-Z0-9_]+, $name," \
-			"$tree/tools/testing/selftests/hmm/$file.c" || { echo "$rows: no test $file: $name"; missing=1; }
-	done < <(column 4 | sed 's/, /\n/g' | grep -vE '^(docs: |`make |by reading$)')
-	[ $missing = 0 ]
-}
-
-patches_named_exist() {
-	local subject missing=0
-
-	while read -r subject; do
-		grep -qxF "$subject" <(head -qn 1 "$top"/series/*.msg) ||
-			{ echo "$rows: no patch \"$subject\""; missing=1; }
-	done < <(column 3)
-	[ $missing = 0 ]
-}
-
-test_that "G4 renders without a warning" "$0"
-test_that "G4 kernel-doc has no complaint" kernel_doc
-test_that "G4 S27 the examples are a module" compile_examples
-test_that "G4 it is short, has no codes and quotes the sample" is_manual
-test_that "C1 a driver without HMM_MIRROR does not link" needs_hmm_mirror
-test_that "C2 no HMM_FAULT_ALLOW_RETRY" no_longer HMM_FAULT_ALLOW_RETRY include/linux mm Documentation/mm
-test_that "J12 no HMM_FAULT_SNAPSHOT" no_longer HMM_FAULT_SNAPSHOT include/linux mm Documentation/mm
-test_that "J13 no CONFIG_TRANSPARENT_HUGEPAGE in mm/hmm.c" no_longer CONFIG_TRANSPARENT_HUGEPAGE mm/hmm.c
-test_that "G4 every test that is named exists" tests_named_exist
-test_that "G5 every patch that is named exists" patches_named_exist
-test_that "G5 the series carries each file once" "$here/series/series.sh" list
+test_that "renders without a warning" "$0"
+test_that "kernel-doc has no complaint" kernel_doc
+test_that "the examples are a module" compile_examples
+test_that "it is short, has no codes and quotes the sample" is_manual
+test_that "a driver without HMM_MIRROR does not link" needs_hmm_mirror
+test_that "no HMM_FAULT_ALLOW_RETRY" no_longer HMM_FAULT_ALLOW_RETRY include/linux mm Documentation/mm
+test_that "no HMM_FAULT_SNAPSHOT" no_longer HMM_FAULT_SNAPSHOT include/linux mm Documentation/mm
+test_that "no CONFIG_TRANSPARENT_HUGEPAGE in the walker" no_longer CONFIG_TRANSPARENT_HUGEPAGE mm/hmm.c
+test_that "each row has tests and a patch that exist" "$here/check/compare.py" --rows
+test_that "the series carries each file once" "$here/series/series.sh" list
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]

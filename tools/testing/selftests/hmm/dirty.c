@@ -222,7 +222,6 @@ static unsigned long lost(struct call *c, struct memory m, uint64_t ask,
 	return wrong;
 }
 
-/* S30 */
 TEST_F(dirty, written_when_asked_for)
 {
 	unsigned long writable;
@@ -231,7 +230,7 @@ TEST_F(dirty, written_when_asked_for)
 	EXPECT_EQ(self->m.nr, writable);
 }
 
-/* S30: The same if the request was to read, and the answer is writable */
+/* The same if the request was to read, and the answer is writable */
 TEST_F(dirty, written_when_found_writable)
 {
 	unsigned long writable;
@@ -251,7 +250,7 @@ TEST_F(dirty, written_by_the_cpu_before)
 
 FIXTURE_HMM();
 
-/* S30: Own device memory that was freed lazily before, and is migrated back */
+/* Own device memory that was freed lazily before, and is migrated back */
 TEST_F(hmm, dirty_own_memory_comes_home)
 {
 	struct memory m = made_lazily_freed();
@@ -273,7 +272,7 @@ TEST_F(hmm, dirty_own_memory_comes_home)
 		EXPECT_EQ(WRITTEN(i), *(uint64_t *)(m.p + i * PAGE));
 }
 
-/* S30: A disk with writeback between two writes of the device, then read again */
+/* A disk with writeback between two writes of the device, then read again */
 TEST_F(hmm, dirty_file_after_fsync)
 {
 	char dir[] = "/tmp/hmm.XXXXXX", path[64];

@@ -131,7 +131,7 @@ static unsigned long read_right(const struct dma *d)
 }
 
 /*
- * S18: Every entry leads to all of its own memory, and is mapped once. Behind an
+ * Every entry leads to all of its own memory, and is mapped once. Behind an
  * IOMMU, entries are contiguous.
  */
 TEST_F(dma, each_entry_leads_to_its_memory)
@@ -165,7 +165,7 @@ TEST_F(dma, each_entry_leads_to_its_memory)
 		ASSERT_EQ(0, __ret);					\
 	} while (0)
 
-/* S18: The same if one call maps all; mapping them again does nothing */
+/* The same if one call maps all; mapping them again does nothing */
 TEST_F(dma, all_entries_at_once)
 {
 	struct dma *d = &self->d;
@@ -180,7 +180,7 @@ TEST_F(dma, all_entries_at_once)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
-/* S18: Entries that are mapped already are left alone */
+/* Entries that are mapped already are left alone */
 TEST_F(dma, the_rest_at_once)
 {
 	struct dma *d = &self->d;
@@ -195,7 +195,7 @@ TEST_F(dma, the_rest_at_once)
 		EXPECT_EQ(d->nr, d->cmd.maps);
 }
 
-/* S28: The sticky bits of an entry say whether it is mapped */
+/* The sticky bits of an entry say whether it is mapped */
 TEST_F(dma, sticky_bits_say_what_is_mapped)
 {
 	struct dma *d = &self->d;
@@ -208,7 +208,7 @@ TEST_F(dma, sticky_bits_say_what_is_mapped)
 }
 
 /*
- * S36: Pages of a huge page in order, but shifted by a page: without an IOMMU, a device
+ * Pages of a huge page in order, but shifted by a page: without an IOMMU, a device
  * cannot use them as one large entry.
  */
 TEST_F(dma, contiguous_but_not_aligned)
@@ -360,7 +360,7 @@ FIXTURE_TEARDOWN(p2p)
 			EXPECT_EQ(0, (d)->cmd.maps);			\
 	} while (0)
 
-/* S18, promise 10: Mapped in the way that the sticky bits tell */
+/* Promise 10: Mapped in the way that the sticky bits tell */
 TEST_F(p2p, one_by_one)
 {
 	struct dma *d = &self->d;
@@ -369,7 +369,6 @@ TEST_F(p2p, one_by_one)
 	EXPECT_P2P(d);
 }
 
-/* S18 */
 TEST_F(p2p, all_at_once)
 {
 	struct dma *d = &self->d;
@@ -430,7 +429,7 @@ FIXTURE_TEARDOWN(iommu)
 }
 
 /*
- * S18, promise 7: If the IOMMU refuses an entry, it is not mapped, the error is reported,
+ * Promise 7: If the IOMMU refuses an entry, it is not mapped, the error is reported,
  * and nothing is left behind. The entries can then be mapped one by one.
  */
 TEST_F(iommu, what_is_refused_is_not_mapped)
@@ -535,7 +534,7 @@ static bool reads_all_but(const uint64_t *data, const struct dma *d,
 }
 
 /*
- * S18: Huge pages take at most one link each, one sync, large leaves of the IOMMU, and
+ * Huge pages take at most one link each, one sync, large leaves of the IOMMU, and
  * one flush when they are unmapped.
  */
 TEST_F(leaf, one_link_for_a_huge_page)
@@ -588,7 +587,7 @@ TEST_F(leaf, region_that_begins_amid_a_huge_page)
 }
 
 /*
- * S28: Unmapping a page of a large leaf unmaps all of it. Entries tell so, the others
+ * Unmapping a page of a large leaf unmaps all of it. Entries tell so, the others
  * stay mapped, and all can be mapped again.
  */
 TEST_F(leaf, unmap_part)
@@ -718,7 +717,7 @@ TEST_F(dma, entries_that_are_not_valid)
 	}
 }
 
-/* S18: An entry that cannot be mapped does not affect the others */
+/* An entry that cannot be mapped does not affect the others */
 TEST_F(hmm, one_mapping_fails)
 {
 	unsigned long i, wrong = 0;
@@ -761,7 +760,7 @@ static bool all_but_one(struct dma *d)
 	       !d->cmd.wrong && !d->cmd.sticky;
 }
 
-/* S18: An entry whose pages are not contiguous, or not of the same kind */
+/* An entry whose pages are not contiguous, or not of the same kind */
 TEST_F(hmm, entry_of_pieces_is_refused)
 {
 	struct dma d = { };
@@ -837,7 +836,6 @@ TEST_F(hmm, ill_map_is_refused)
 	EXPECT_EQ(-EINVAL, dma(&bad));
 }
 
-/* G2 */
 TEST_F(hmm, ill_dma_is_refused)
 {
 	char *p = map_anon(HUGE, false);

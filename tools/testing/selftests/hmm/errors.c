@@ -32,7 +32,7 @@ static unsigned long inputs_left(const struct call *c)
 	return n;
 }
 
-/* J15, J16: every entry contains something that the call could lose */
+/* Every entry contains something that the call could lose */
 static void set_odd_inputs(struct call *c, uint64_t ask)
 {
 	unsigned long i;
@@ -43,7 +43,7 @@ static void set_odd_inputs(struct call *c, uint64_t ask)
 			  (i & 2 ? hmm.p2pdma : 0) | (i + 1);
 }
 
-/* J16, J17, J4: Memory that ends inside the range */
+/* Memory that ends inside the range */
 TEST_F(hmm, no_vma_behind)
 {
 	char *p = map_anon(HUGE, false);
@@ -66,7 +66,6 @@ TEST_F(hmm, no_vma_behind)
 		  call_count(self->c, 0, NR, READABLE));
 }
 
-/* J16 */
 TEST_F(hmm, eperm_amid_the_range)
 {
 	char *p = map_anon(HUGE, false);
@@ -85,7 +84,7 @@ TEST_F(hmm, eperm_amid_the_range)
 	ASSERT_ANSWERED(self->c, call_run(self->c));
 }
 
-/* J16: Each error of a fault handler, in both calls */
+/* Each error of a fault handler, in both calls */
 TEST_F(hmm, faults_that_fail)
 {
 	static const struct { uint32_t what; int ret; } ways[] = {
@@ -112,8 +111,8 @@ TEST_F(hmm, faults_that_fail)
 	}
 }
 
-/* J15: the fault of page 4 unmaps page 5, which the notifier watches */
-/* J15: The fifth fault calls the notifier: the other pages are faulted, not answered */
+/* The fault of page 4 unmaps page 5, which the notifier watches */
+/* The fifth fault calls the notifier: the other pages are faulted, not answered */
 TEST_F(hmm, locked_call_says_ebusy_once)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -127,7 +126,6 @@ TEST_F(hmm, locked_call_says_ebusy_once)
 	EXPECT_EQ(NR - 4, inputs_left(self->c));
 }
 
-/* J15 */
 TEST_F(hmm, sequence_over_before_the_call)
 {
 	char *p = map_anon(HUGE, false);
@@ -264,7 +262,7 @@ TEST_F(hmm, timeout_of_zero)
 	pthread_join(thread, NULL);
 }
 
-/* C2: A fault handler is never allowed to drop the lock in the locked call */
+/* A fault handler is never allowed to drop the lock in the locked call */
 TEST_F(hmm, locked_call_keeps_the_lock)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -306,7 +304,7 @@ static void *go_on_later(void *arg)
 	return NULL;
 }
 
-/* J3: meanwhile the pages are answered as 0, and a request for them waits */
+/* Meanwhile the pages are answered as 0, and a request for them waits */
 static void migration_under_way(struct __test_metadata *_metadata,
 				struct call *c, struct mover *m)
 {
@@ -334,7 +332,6 @@ static void migration_under_way(struct __test_metadata *_metadata,
 	EXPECT_EQ(m->nr, m->moved);
 }
 
-/* J3 */
 TEST_F(hmm, migration_under_way_pte)
 {
 	struct mover m = { .p = map_anon(HUGE, false), .nr = NR };
@@ -345,7 +342,6 @@ TEST_F(hmm, migration_under_way_pte)
 	migration_under_way(_metadata, self->c, &m);
 }
 
-/* J3 */
 TEST_F(hmm, migration_under_way_pmd)
 {
 	struct mover m = { .p = map_anon(HUGE, true), .nr = HUGE_NR, .huge = true };
@@ -358,7 +354,6 @@ TEST_F(hmm, migration_under_way_pmd)
 
 /* Devices that fail or disappear */
 
-/* C9 */
 TEST_F(hmm, no_memory_to_come_home_to)
 {
 	char *p = map_anon(HUGE, false);
@@ -376,7 +371,7 @@ TEST_F(hmm, no_memory_to_come_home_to)
 	EXPECT_TRUE(call_filled(self->c));
 }
 
-/* C9: A huge page that is migrated to small ones */
+/* A huge page that is migrated to small ones */
 TEST_F(hmm, no_huge_page_to_come_home_to)
 {
 	char *p = map_anon(HUGE, true);
@@ -396,7 +391,7 @@ TEST_F(hmm, no_huge_page_to_come_home_to)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
-/* J9: An answer does not keep a device from being removed */
+/* An answer does not keep a device from being removed */
 TEST_F(hmm, device_removed_while_answered)
 {
 	char *p = map_anon(HUGE, false);
@@ -462,7 +457,7 @@ static void *preempt_call(void *arg)
 }
 
 /*
- * S21, promise 8: A call is preempted after it has read a huge device entry. The device
+ * Promise 8: A call is preempted after it has read a huge device entry. The device
  * is removed before it continues, unless RCU prevents that.
  */
 TEST_F_TIMEOUT(hmm, device_removed_before_the_look, 60)
@@ -517,7 +512,7 @@ static void *come_and_go(void *arg)
 }
 
 /*
- * S21, promise 8: Calls evaluate huge device entries while the device is removed and
+ * Promise 8: Calls evaluate huge device entries while the device is removed and
  * added again. KASAN detects a use after free.
  */
 TEST_F(hmm, device_removed_amid_calls)
@@ -611,7 +606,7 @@ TEST_F(hmm, range_of_256_mib)
 	EXPECT_TRUE(call_filled(self->c));
 }
 
-/* J14: Every offset of the range in the huge page that it begins in */
+/* Every offset of the range in the huge page that it begins in */
 TEST_F(hmm, every_beginning_in_a_huge_page)
 {
 	char *p = map_anon(2 * HUGE, true);
@@ -717,7 +712,7 @@ static bool fail_call(struct __test_metadata *_metadata, FIXTURE_DATA(hmm) *self
 	return did;
 }
 
-/* J16: Promises 6, 7: whichever allocation fails, it is reported and nothing is lost */
+/* Promises 6, 7: whichever allocation fails, it is reported and nothing is lost */
 TEST_F_TIMEOUT(hmm, every_allocation_fails_in_turn, 240)
 {
 	static const uint32_t kinds[] = { 0, HMM_RANGE_UNLOCKED };
@@ -741,7 +736,6 @@ static int refused(struct hmm_range_call *raw)
 	return ioctl(hmm_fd[0], HMM_RANGE_CALL, raw) ? -errno : 0;
 }
 
-/* G2 */
 TEST_F(hmm, ill_arguments_are_refused)
 {
 	char *p = map_anon(HUGE, false);
@@ -789,7 +783,6 @@ TEST_F(hmm, ill_arguments_are_refused)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 }
 
-/* G2 */
 TEST_F(hmm, ill_migrations_are_refused)
 {
 	char *p = map_anon(HUGE, false);
@@ -823,7 +816,7 @@ TEST_F(hmm, ill_migrations_are_refused)
 	EXPECT_EQ(0, ioctl(hmm_fd[0], HMM_RANGE_MIGRATE, &bad));
 }
 
-/* G2, J17: Addresses without a VMA: an error, or HMM_PFN_ERROR */
+/* Addresses without a VMA: an error, or HMM_PFN_ERROR */
 TEST_F(hmm, addresses_of_the_kernel)
 {
 	const uint64_t at[] = { 0, 1ULL << 46, 1ULL << 47, 0xffff888000000000ULL,
@@ -842,7 +835,6 @@ TEST_F(hmm, addresses_of_the_kernel)
 	}
 }
 
-/* G2 */
 TEST_F(hmm, for_the_super_user_alone)
 {
 	int status;
@@ -857,7 +849,7 @@ TEST_F(hmm, for_the_super_user_alone)
 	EXPECT_EQ(0, status);
 }
 
-/* G2: Calls on the mm of a process that has exited */
+/* Calls on the mm of a process that has exited */
 TEST_F(hmm, mm_that_is_gone)
 {
 	int status, fd[2];

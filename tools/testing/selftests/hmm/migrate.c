@@ -165,7 +165,7 @@ static unsigned long flushes_end(const void *p, unsigned long nr, struct flush *
 #define NEED_FLUSHES()							\
 	NEED(flushes_begin(), "needs kprobes and flush_tlb_mm_range()")
 
-/* S39: One flush for a page table of present, exclusive pages */
+/* One flush for a page table of present, exclusive pages */
 TEST_F(hmm, one_flush_for_a_table)
 {
 	struct flush flush;
@@ -183,7 +183,7 @@ TEST_F(hmm, one_flush_for_a_table)
 	EXPECT_TRUE(filled(p, 2 * HUGE));
 }
 
-/* S39: The flush covers no more than the pages that were present */
+/* The flush covers no more than the pages that were present */
 TEST_F(hmm, flush_from_first_to_last)
 {
 	struct flush flush;
@@ -207,7 +207,7 @@ TEST_F(hmm, flush_from_first_to_last)
 	EXPECT_TRUE(filled(p + 9 * PAGE, 6 * PAGE));
 }
 
-/* S39: No flush for entries that are never in a TLB */
+/* No flush for entries that are never in a TLB */
 TEST_F(hmm, no_flush_for_device_private)
 {
 	char *p;
@@ -223,7 +223,7 @@ TEST_F(hmm, no_flush_for_device_private)
 }
 
 /*
- * S39: The lock is dropped in the middle of a table, to split a folio. Entries cleared
+ * The lock is dropped in the middle of a table, to split a folio. Entries cleared
  * before are flushed first, and not again later.
  */
 TEST_F(hmm, flush_before_the_lock_is_dropped)
@@ -267,7 +267,7 @@ static bool pinned_filled(int gup, const void *p, unsigned long nr)
 }
 
 /*
- * S39: A pinned page is never removed from the page table; its neighbours are migrated.
+ * A pinned page is never removed from the page table; its neighbours are migrated.
  * The process and the pinned memory still share it afterwards.
  */
 TEST_F(hmm, pinned_page_keeps_its_entry)
@@ -318,7 +318,7 @@ static void make_active(const void *p, unsigned long nr)
 	close(fd);
 }
 
-/* S38: The page stays unchanged, and the folio is freed undamaged */
+/* The page stays unchanged, and the folio is freed undamaged */
 TEST_F(hmm, huge_destination_of_a_page)
 {
 	const uint8_t want[] = { 1 + hmm.pmd_order, 1 };
@@ -344,7 +344,7 @@ TEST_F(hmm, huge_destination_of_a_page)
 	EXPECT_FALSE(bad_pages_seen());
 }
 
-/* S38: A huge destination does not fill a hole of one page */
+/* A huge destination does not fill a hole of one page */
 TEST_F(hmm, huge_destination_of_a_hole)
 {
 	const uint8_t want[] = { 1 + hmm.pmd_order };
@@ -360,7 +360,7 @@ TEST_F(hmm, huge_destination_of_a_hole)
 	EXPECT_EQ(0, pages_with(p, HUGE_NR, PM_PRESENT | PM_SWAPPED));
 }
 
-/* S38: Destinations that have neither the order of the source nor order 0: nothing moves */
+/* Destinations that have neither the order of the source nor order 0: nothing moves */
 TEST_F(hmm, destination_of_another_order)
 {
 	uint8_t want[HUGE_NR];
@@ -387,7 +387,7 @@ TEST_F(hmm, destination_of_another_order)
 	EXPECT_FALSE(bad_pages_seen());
 }
 
-/* S38: Only a huge folio, or single pages, fill a huge hole */
+/* Only a huge folio, or single pages, fill a huge hole */
 TEST_F(hmm, destination_of_a_huge_hole)
 {
 	uint8_t want[HUGE_NR];
@@ -420,7 +420,7 @@ static void move_single_pages(struct __test_metadata *_metadata, char *p,
 	}
 }
 
-/* S38: A huge page is split; pages without a destination stay */
+/* A huge page is split; pages without a destination stay */
 TEST_F(hmm, single_destinations_of_a_huge_page)
 {
 	uint8_t want[HUGE_NR];
@@ -483,7 +483,7 @@ TEST_F(hmm, part_of_a_coherent_huge_page_is_unmapped)
 	EXPECT_TRUE(filled(p, HUGE / 2));
 }
 
-/* S38: The first page stays, the others are migrated anyway */
+/* The first page stays, the others are migrated anyway */
 TEST_F(hmm, no_destination_for_the_first_page)
 {
 	uint8_t want[HUGE_NR];
@@ -500,7 +500,7 @@ TEST_F(hmm, no_destination_for_the_first_page)
 	EXPECT_TRUE(filled(p, HUGE));
 }
 
-/* S38: The same if a child shares the huge page; each keeps its bytes */
+/* The same if a child shares the huge page; each keeps its bytes */
 TEST_F(hmm, single_destinations_of_a_forked_huge_page)
 {
 	uint8_t want[HUGE_NR];
@@ -591,7 +591,7 @@ static long mthp_splits(void)
 #define NEED_MTHP(p, nr)						\
 	NEED(p = map_mthp(nr), "needs large folios of %lu pages", MTHP_NR)
 
-/* S39: A table full of them is migrated without a split, and with one flush */
+/* A table full of them is migrated without a split, and with one flush */
 TEST_F(hmm, mthp_moves_whole)
 {
 	struct flush flush;
@@ -617,7 +617,7 @@ TEST_F(hmm, mthp_moves_whole)
 	EXPECT_EQ(splits, mthp_splits());
 }
 
-/* S39: If the CPU touches a page in the middle, its folio is migrated back as one */
+/* If the CPU touches a page in the middle, its folio is migrated back as one */
 TEST_F(hmm, mthp_comes_home_whole)
 {
 	char *p, *touched;
@@ -637,7 +637,7 @@ TEST_F(hmm, mthp_comes_home_whole)
 	EXPECT_TRUE(all_mthp(p, 4 * MTHP_NR));
 }
 
-/* S39: Or page by page */
+/* Or page by page */
 TEST_F(hmm, mthp_comes_home_in_pages)
 {
 	uint64_t src[HUGE_NR];
@@ -656,7 +656,7 @@ TEST_F(hmm, mthp_comes_home_in_pages)
 	EXPECT_EQ(0, with_device(p, MTHP_NR));
 }
 
-/* S39: A folio is split for single destinations; pages without one stay */
+/* A folio is split for single destinations; pages without one stay */
 TEST_F(hmm, mthp_single_destinations)
 {
 	uint64_t src[2 * MTHP_NR];
@@ -675,7 +675,7 @@ TEST_F(hmm, mthp_single_destinations)
 	EXPECT_TRUE(filled(p, 2 * MTHP));
 }
 
-/* S39: Single pages are collected without the flag, and from a part of a folio */
+/* Single pages are collected without the flag, and from a part of a folio */
 TEST_F(hmm, mthp_is_split_as_before)
 {
 	uint64_t src[HUGE_NR];
@@ -697,7 +697,7 @@ TEST_F(hmm, mthp_is_split_as_before)
 	EXPECT_TRUE(filled(p, 3 * MTHP));
 }
 
-/* S39: Part of it is gone, or shared: one entry cannot describe it all */
+/* Part of it is gone, or shared: one entry cannot describe it all */
 TEST_F(hmm, mthp_that_is_not_alike)
 {
 	uint64_t src[3 * MTHP_NR];
@@ -727,7 +727,7 @@ TEST_F(hmm, mthp_that_is_not_alike)
 	EXPECT_TRUE(filled(p + 6 * PAGE, 3 * MTHP - 6 * PAGE));
 }
 
-/* S39: If one page is pinned, the whole folio stays, and nothing is lost */
+/* If one page is pinned, the whole folio stays, and nothing is lost */
 TEST_F(hmm, mthp_with_a_pinned_page)
 {
 	uint64_t src[3 * MTHP_NR];
@@ -754,7 +754,7 @@ TEST_F(hmm, mthp_with_a_pinned_page)
 	EXPECT_TRUE(filled(p, 3 * MTHP));
 }
 
-/* S39: A child shares it, before and after: each keeps its bytes */
+/* A child shares it, before and after: each keeps its bytes */
 TEST_F(hmm, mthp_forked)
 {
 	uint64_t src[2 * MTHP_NR];
@@ -779,7 +779,7 @@ TEST_F(hmm, mthp_forked)
 	EXPECT_TRUE(filled(p + MTHP, MTHP));
 }
 
-/* S39: The device is removed, and its folios are migrated back */
+/* The device is removed, and its folios are migrated back */
 TEST_F(hmm, mthp_device_removed)
 {
 	uint64_t src[2 * MTHP_NR];
@@ -1281,7 +1281,7 @@ static void *write_all(void *arg)
 }
 
 /*
- * S39: A thread on another processor writes all the time, and misses no flush: its data
+ * A thread on another processor writes all the time, and misses no flush: its data
  * is there after the page has moved, and moved again.
  */
 TEST_F(hmm, no_write_is_lost)

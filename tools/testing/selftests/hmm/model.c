@@ -1090,7 +1090,6 @@ static uint64_t new_seed(void)
 
 FIXTURE_HMM();
 
-/* J5 */
 TEST_F_TIMEOUT(hmm, random_steps_agree_with_the_model, 24 * 3600)
 {
 	unsigned long nr = number_or("HMM_MODEL_STEPS", 10000);

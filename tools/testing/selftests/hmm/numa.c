@@ -2,7 +2,7 @@
 /*
  * NUMA hints: the kernel makes entries protnone to see which node uses a page. They are
  * meant for the CPU. The page is still there, so a read request for a device is answered
- * without a fault. Row S37.
+ * without a fault.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -78,7 +78,6 @@ static void check_hints(struct __test_metadata *_metadata, struct call *c)
 	EXPECT_GE(c->nr, c->raw.calls);
 }
 
-/* S37 */
 TEST_F_TIMEOUT(hmm, hint_costs_no_fault, 120)
 {
 	char *p = map_anon(HUGE, false);
@@ -88,7 +87,6 @@ TEST_F_TIMEOUT(hmm, hint_costs_no_fault, 120)
 	check_hints(_metadata, self->c);
 }
 
-/* S37 */
 TEST_F_TIMEOUT(hmm, huge_hint_costs_no_fault, 120)
 {
 	char *p = map_anon(HUGE, true);

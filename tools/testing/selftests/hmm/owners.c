@@ -258,7 +258,7 @@ FIXTURE_TEARDOWN(owners)
 }
 
 /*
- * C8, C9, S7: private memory is answered only to its owner, and to all others as if
+ * Private memory is answered only to its owner, and to all others as if
  * it were swapped out, huge or not.  Coherent memory is accessible to the CPU, too.
  */
 TEST_F(owners, answered_to_its_owner)
@@ -285,7 +285,7 @@ TEST_F(owners, answered_to_its_owner)
 	}
 }
 
-/* C9: private memory requested by another is migrated with its data */
+/* Private memory requested by another is migrated with its data */
 TEST_F(owners, comes_home_for_others)
 {
 	__u64 flags = VALID | WRITE;
@@ -307,7 +307,7 @@ TEST_F(owners, comes_home_for_others)
 	EXPECT_TRUE(intact(self->p, 3 * HUGE));
 }
 
-/* C7, S22: exactly the owner and the kind that were selected */
+/* Exactly the owner and the kind that were selected */
 TEST_F(owners, selected_by_owner_and_kind)
 {
 	__u64 select, how, part, n, cpages, npages, per, want;
@@ -411,7 +411,7 @@ static void in_child(struct __test_metadata *_metadata,
 	EXPECT_TRUE(intact(self->p, 2 * HUGE));
 }
 
-/* Ownership remains after fork(); S5: but writes must not be shared */
+/* Ownership remains after fork(), but writes must not be shared */
 TEST_F(owners, after_fork)
 {
 	pid_t child = fork();
@@ -489,7 +489,7 @@ TEST_F(holes, collected_whatever_is_selected)
 	EXPECT_EQ(NR, answered(self->e, NR, VALID | WRITE, PRIVATE_A, 0));
 }
 
-/* S24: a hole without upper page tables is collected to its end */
+/* A hole without upper page tables is collected to its end */
 TEST_F(holes, above_pmd)
 {
 	unsigned long i, size = NR * HUGE;	/* usually the size of a PUD */
@@ -526,7 +526,7 @@ static void *discard(void *p)
 }
 
 /*
- * S23: a folio is split during the walk, which drops the lock, and the page table
+ * A folio is split during the walk, which drops the lock, and the page table
  * goes away meanwhile.  Each page is still collected once.
  */
 TEST_F(holes, table_gone_after_split)
@@ -548,7 +548,7 @@ TEST_F(holes, table_gone_after_split)
 	EXPECT_EQ(NR, npages);
 }
 
-/* S24: single pages for parts of a huge hole, the first or not; stock oopses */
+/* Single pages for parts of a huge hole, the first or not; stock oopses */
 TEST_F(holes, filled_in_part)
 {
 	static const int first[] = { 1, 0 };
@@ -596,7 +596,7 @@ FIXTURE_TEARDOWN(zone)
 }
 
 /*
- * C6: device memory without an owner, or without its methods, is refused without a
+ * Device memory without an owner, or without its methods, is refused without a
  * warning.  Last, as stock oopses without methods.
  */
 TEST_F(zone, refused_without_owner)

@@ -200,7 +200,6 @@ static int busy_until_served(struct call *c, uint64_t ask, uint64_t *faults)
 	return c->raw.ret ? -1 : busy;
 }
 
-/* S31 */
 TEST_F(progress, locked_gives_up_once)
 {
 	uint64_t faults;
@@ -212,7 +211,6 @@ TEST_F(progress, locked_gives_up_once)
 	EXPECT_GE(NR * (variant->faults ?: 1), faults);
 }
 
-/* S31 */
 TEST_F(progress, unlocked_walks_three_times)
 {
 	self->c->raw.flags = HMM_RANGE_UNLOCKED | HMM_RANGE_COUNT;
@@ -228,7 +226,7 @@ TEST_F(progress, unlocked_walks_three_times)
 		EXPECT_GE(3 * NR, self->c->raw.visits);
 }
 
-/* S31: Requests of single pages: pages that are not requested do not change */
+/* Requests of single pages: pages that are not requested do not change */
 TEST_F(progress, by_the_mask)
 {
 	bool huge = pagemap(self->p + PAGE) && variant->made == huge_zero_pages;

@@ -324,13 +324,13 @@ static void race(struct __test_metadata *_metadata, void (*change)(unsigned int 
 	EXPECT_LT(0, compared);
 }
 
-/* J1, J2, promises 4, 8, 10 */
+/* Promises 4, 8, 10 */
 TEST_F_TIMEOUT(race, locked, 600)
 {
 	race(_metadata, variant->change, 0);
 }
 
-/* J1, J2, promises 4, 6, 8, 10 */
+/* Promises 4, 6, 8, 10 */
 TEST_F_TIMEOUT(race, unlocked, 600)
 {
 	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
@@ -544,7 +544,6 @@ static bool gone_within(pid_t pid, unsigned int ms)
 	return false;
 }
 
-/* J1, J2 */
 TEST_F_TIMEOUT(hmm, killed_amid_the_race, 200)
 {
 	unsigned int state = 1, round;
@@ -599,7 +598,6 @@ static void open_and_go(volatile unsigned long *calls, bool huge, int verdict)
 	_exit(0);
 }
 
-/* J9 */
 TEST_F_TIMEOUT(hmm, exit_of_the_mm_amid_calls, 250)
 {
 	volatile unsigned long *calls;

@@ -42,7 +42,7 @@ static void *map_hugetlb(unsigned long size)
 #define NEED_HUGETLB(p)							\
 	NEED((p) != MAP_FAILED, "needs 2 MiB huge pages of hugetlb")
 
-/* S1, C4: Two pages requested in a hole of 4096 without page tables: two faults */
+/* Two pages requested in a hole of 4096 without page tables: two faults */
 TEST_F(hmm, two_of_4096_in_a_hole)
 {
 	unsigned long nr = 8 * HUGE_NR;
@@ -58,7 +58,7 @@ TEST_F(hmm, two_of_4096_in_a_hole)
 	EXPECT_EQ(2, self->c->raw.faults);
 }
 
-/* S1, C4: The same in an existing page table */
+/* The same in an existing page table */
 TEST_F(hmm, one_of_512_in_a_page_table)
 {
 	char *p = map_anon(HUGE, false);
@@ -72,7 +72,7 @@ TEST_F(hmm, one_of_512_in_a_page_table)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* S1, C4, promise 2: One page requested in a hole of a million: one fault */
+/* Promise 2: One page requested in a hole of a million: one fault */
 TEST_F_TIMEOUT(hmm, one_of_a_million, 120)
 {
 	unsigned long nr = 1UL << 20;
@@ -90,7 +90,7 @@ TEST_F_TIMEOUT(hmm, one_of_a_million, 120)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* S2: A write request for one page copies none that are to be read only */
+/* A write request for one page copies none that are to be read only */
 TEST_F(hmm, one_write_among_reads_copies_one)
 {
 	unsigned long nr = 64, i;
@@ -114,7 +114,7 @@ TEST_F(hmm, one_write_among_reads_copies_one)
 	close(fd);
 }
 
-/* S3, J4: A page beyond the end of the file does not matter if not requested */
+/* A page beyond the end of the file does not matter if not requested */
 TEST_F(hmm, end_of_file_not_asked)
 {
 	int fd = memfd_new(PAGE, 0);
@@ -131,7 +131,7 @@ TEST_F(hmm, end_of_file_not_asked)
 	close(fd);
 }
 
-/* S4, C8: A request for a hole does not migrate own device pages after it */
+/* A request for a hole does not migrate own device pages after it */
 TEST_F(hmm, hole_before_own_device_pages)
 {
 	char *p = map_anon(HUGE, false);
@@ -180,7 +180,7 @@ static bool fork_write(struct call *c, volatile uint64_t *p, unsigned long at,
 	return !c->raw.ret && !c->raw.stale && !status && p[0] == 42;
 }
 
-/* S5, C8: Write request for an own device page that is shared after fork */
+/* Write request for an own device page that is shared after fork */
 TEST_F(hmm, own_device_page_after_fork)
 {
 	char *p = map_anon(HUGE, false);
@@ -197,7 +197,7 @@ TEST_F(hmm, own_device_page_after_fork)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S5, C8: The same for one that was made read-only and writable again, not shared */
+/* The same for one that was made read-only and writable again, not shared */
 TEST_F(hmm, own_device_page_after_mprotect)
 {
 	char *p = map_anon(HUGE, false);
@@ -218,7 +218,7 @@ TEST_F(hmm, own_device_page_after_mprotect)
 	EXPECT_TRUE(filled(p, PAGE));
 }
 
-/* S5, C8: Own huge device page after fork */
+/* Own huge device page after fork */
 TEST_F(hmm, own_device_huge_after_fork)
 {
 	char *p = map_anon(HUGE, true);
@@ -234,7 +234,7 @@ TEST_F(hmm, own_device_huge_after_fork)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S6, J14: Own huge device page, from the middle; checks the contents */
+/* Own huge device page, from the middle; checks the contents */
 TEST_F(hmm, own_device_huge_middle_pfn)
 {
 	char *p = map_anon(HUGE, true);
@@ -251,7 +251,7 @@ TEST_F(hmm, own_device_huge_middle_pfn)
 	EXPECT_EQ(HUGE_NR / 2, call_count(self->c, 0, HUGE_NR / 2, WRITABLE));
 }
 
-/* S32: Pages of a folio being split have no pgmap, and so no owner at the moment */
+/* Pages of a folio being split have no pgmap, and so no owner at the moment */
 TEST_F(hmm, own_device_page_being_split)
 {
 	char *p = map_anon(HUGE, false);
@@ -269,7 +269,7 @@ TEST_F(hmm, own_device_page_being_split)
 	EXPECT_EQ(8, call_count(self->c, 0, 8, WRITABLE));
 }
 
-/* S7, C9: A foreign huge device page is treated like one that is swapped out */
+/* A foreign huge device page is treated like one that is swapped out */
 TEST_F(hmm, foreign_device_huge_snapshot)
 {
 	char *p = map_anon(HUGE, true);
@@ -287,7 +287,7 @@ TEST_F(hmm, foreign_device_huge_snapshot)
 	}
 }
 
-/* C9: And is migrated to system memory if requested */
+/* And is migrated to system memory if requested */
 TEST_F(hmm, foreign_device_huge_comes_home)
 {
 	char *p = map_anon(HUGE, true);
@@ -302,7 +302,7 @@ TEST_F(hmm, foreign_device_huge_comes_home)
 	EXPECT_EQ(HUGE_NR, pages_with(p, HUGE_NR, PM_PRESENT));
 }
 
-/* C9: A request for one of its pages migrates that page only, and answers it */
+/* A request for one of its pages migrates that page only, and answers it */
 TEST_F(hmm, foreign_device_pte_comes_home)
 {
 	char *p = map_anon(HUGE, false);
@@ -320,7 +320,7 @@ TEST_F(hmm, foreign_device_pte_comes_home)
 	EXPECT_EQ(1, pages_with(p, 8, PM_PRESENT));
 }
 
-/* S8, J5: A hole in hugetlb is answered as a hole */
+/* A hole in hugetlb is answered as a hole */
 TEST_F(hmm, hugetlb_hole_snapshot)
 {
 	char *p = map_hugetlb(HUGE);
@@ -332,7 +332,7 @@ TEST_F(hmm, hugetlb_hole_snapshot)
 	EXPECT_EQ(0, self->c->raw.faults);
 }
 
-/* S9, C3: The request for each sub-page counts */
+/* The request for each sub-page counts */
 TEST_F(hmm, hugetlb_sub_page_asked)
 {
 	char *p = map_hugetlb(HUGE);
@@ -347,7 +347,7 @@ TEST_F(hmm, hugetlb_sub_page_asked)
 	EXPECT_EQ(hmm.pmd_order, answer_order(self->c->e[0]));
 }
 
-/* S9, C3: Also if the range begins in the middle */
+/* Also if the range begins in the middle */
 TEST_F(hmm, hugetlb_from_its_middle)
 {
 	char *p = map_hugetlb(2 * HUGE);
@@ -363,7 +363,7 @@ TEST_F(hmm, hugetlb_from_its_middle)
 	EXPECT_EQ((uintptr_t)p + HUGE / 2, self->c->data[0]);
 }
 
-/* J5: A guard region is answered as 0, and a request for it fails */
+/* A guard region is answered as 0, and a request for it fails */
 TEST_F(hmm, guard_region)
 {
 	char *p = map_anon(HUGE, false);
@@ -392,7 +392,7 @@ static void no_sigbus(int sig)
 {
 }
 
-/* J5: The same for poison */
+/* The same for poison */
 TEST_F(hmm, hwpoison)
 {
 	char *p = map_anon(HUGE, false);
@@ -407,7 +407,7 @@ TEST_F(hmm, hwpoison)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_READ));
 }
 
-/* S11, J7: No device gets secret memory */
+/* No device gets secret memory */
 TEST_F(hmm, secretmem)
 {
 	int fd = syscall(__NR_memfd_secret, 0);
@@ -429,7 +429,7 @@ TEST_F(hmm, secretmem)
 }
 
 /*
- * S12: The fault of page 1 unmaps page 0 and so makes the call start over; the answer
+ * The fault of page 1 unmaps page 0 and so makes the call start over; the answer
  * for page 0 must not become a request.
  */
 TEST_F(hmm, restart_does_not_read_answers)
@@ -460,7 +460,7 @@ static void *protect_amid(void *p)
 }
 
 /*
- * S12: While the lock is dropped at page 1, page 0 becomes read-only. It was answered
+ * While the lock is dropped at page 1, page 0 becomes read-only. It was answered
  * as writable before, but nobody requested that.
  */
 TEST_F(hmm, dropped_lock_does_not_read_answers)
@@ -486,7 +486,7 @@ TEST_F(hmm, dropped_lock_does_not_read_answers)
 	EXPECT_TRUE(self->c->e[1] & hmm.valid);
 }
 
-/* S13: An invalid range is refused before anything is changed */
+/* An invalid range is refused before anything is changed */
 TEST_F(hmm, ill_ranges)
 {
 	char *p = map_anon(HUGE, false);
@@ -517,7 +517,7 @@ TEST_F(hmm, ill_ranges)
 	EXPECT_EQ(0, pages_with(p, 4, PM_PRESENT));
 }
 
-/* S13: So is a range that is not inside the notifier's interval */
+/* So is a range that is not inside the notifier's interval */
 TEST_F(hmm, outside_the_interval)
 {
 	char *p = map_anon(HUGE, false);
@@ -565,7 +565,7 @@ static int killed_amid(struct call *c, unsigned int flags)
 	return c->raw.ret;
 }
 
-/* S14: A fatal signal is noticed within one fault */
+/* A fatal signal is noticed within one fault */
 TEST_F(hmm, killed_in_locked_call)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 64 * PAGE, PROT_READ, PAGE);
@@ -578,7 +578,6 @@ TEST_F(hmm, killed_in_locked_call)
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
 
-/* S14 */
 TEST_F(hmm, killed_in_unlocked_call)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 64 * PAGE, PROT_READ, PAGE);
@@ -590,7 +589,7 @@ TEST_F(hmm, killed_in_unlocked_call)
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
 
-/* S14: The same if only a hole is left */
+/* The same if only a hole is left */
 TEST_F(hmm, killed_before_a_hole)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * HUGE, PROT_READ, HUGE);
@@ -614,7 +613,7 @@ static uint64_t faults_for(struct call *c, uint64_t ask)
 	return hmm.features & HMM_RANGE_HAS_COUNTS ? c->raw.calls : c->raw.faults;
 }
 
-/* S15, C5: Pages mapped by one fault are not faulted again */
+/* Pages mapped by one fault are not faulted again */
 TEST_F(hmm, thp_hole_costs_one_fault)
 {
 	char *p = map_anon(HUGE, true);
@@ -626,7 +625,6 @@ TEST_F(hmm, thp_hole_costs_one_fault)
 	EXPECT_EQ(hmm.pmd_order, answer_order(self->c->e[0]));
 }
 
-/* S15, C5 */
 TEST_F(hmm, hugetlb_hole_costs_one_fault)
 {
 	char *p = map_hugetlb(HUGE);
@@ -637,7 +635,6 @@ TEST_F(hmm, hugetlb_hole_costs_one_fault)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S15, C5 */
 TEST_F(hmm, file_costs_one_fault_a_window)
 {
 	unsigned long nr = 512;
@@ -656,7 +653,6 @@ TEST_F(hmm, file_costs_one_fault_a_window)
 	close(fd);
 }
 
-/* S15, C5 */
 TEST_F(hmm, one_missing_of_512_costs_one_fault)
 {
 	char *p = map_anon(HUGE, false);
@@ -668,7 +664,7 @@ TEST_F(hmm, one_missing_of_512_costs_one_fault)
 	EXPECT_TRUE(call_check(self->c)) TH_LOG("%s", self->c->why);
 }
 
-/* S17, J7: Special entries are special at every level */
+/* Special entries are special at every level */
 TEST_F(hmm, special_pmd)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PMD, HUGE,
@@ -684,7 +680,6 @@ TEST_F(hmm, special_pmd)
 	ASSERT_FAILED(EFAULT, self->c, call_ask(self->c, ASK_WRITE));
 }
 
-/* S17, J7 */
 TEST_F(hmm, special_pud)
 {
 	unsigned long size = PAGE << hmm.pud_order;
@@ -718,7 +713,7 @@ static bool ends_when_killed(pid_t pid, int said)
 	return false;
 }
 
-/* S19: A call that is invalidated all the time can be killed */
+/* A call that is invalidated all the time can be killed */
 TEST_F(hmm, killed_amid_retries)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE, PROT_READ, PAGE);
@@ -745,7 +740,7 @@ TEST_F(hmm, killed_amid_retries)
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
 
-/* S19: So can a call that waits for mmap_lock */
+/* So can a call that waits for mmap_lock */
 TEST_F(hmm, killed_before_mmap_lock)
 {
 	/* Too small for the stack of the thread */
@@ -779,7 +774,7 @@ TEST_F(hmm, killed_before_mmap_lock)
 	EXPECT_EQ(-EINTR, self->c->raw.ret);
 }
 
-/* S20: After a dropped lock the call continues at the same page */
+/* After a dropped lock the call continues at the same page */
 TEST_F(hmm, dropped_locks_cost_no_revisits)
 {
 	unsigned long nr = 256;
@@ -816,7 +811,7 @@ static void *unmap_always(void *arg)
 }
 
 /*
- * S28: bits that the notifier clears during the call stay cleared.  It clears from
+ * Bits that the notifier clears during the call stay cleared.  It clears from
  * the end while the call proceeds from the beginning, so they meet in each call.
  */
 static unsigned long sticky_bits_lost(struct call *c, char *p,
@@ -842,7 +837,6 @@ static unsigned long sticky_bits_lost(struct call *c, char *p,
 	return lost;
 }
 
-/* S28 */
 TEST_F(hmm, sticky_bits_in_a_hole)
 {
 	unsigned long nr = 8 * HUGE_NR, cleared = 0;
@@ -854,7 +848,7 @@ TEST_F(hmm, sticky_bits_in_a_hole)
 	EXPECT_LT(0, cleared);
 }
 
-/* S28: The same with page tables */
+/* The same with page tables */
 TEST_F(hmm, sticky_bits_in_page_tables)
 {
 	unsigned long nr = 8 * HUGE_NR, cleared = 0, i;

@@ -848,13 +848,13 @@ FIXTURE_VARIANT(table)
 	bool wait;		/* a fault may have to wait: only the locked call returns */
 };
 
-#define ROW(_ids, _name, _snapshot, _read, _write)			\
+#define ROW(_name, _snapshot, _read, _write)				\
 	FIXTURE_VARIANT_ADD(table, _name)			\
 	{								\
 		.made = made_##_name,					\
 		.snapshot = _snapshot, .read = _read, .write = _write,	\
 	}
-#define ROW_WAITS(_ids, _name, _snapshot, _read, _write)		\
+#define ROW_WAITS(_name, _snapshot, _read, _write)			\
 	FIXTURE_VARIANT_ADD(table, _name)			\
 	{								\
 		.made = made_##_name, .wait = true,			\
@@ -867,80 +867,80 @@ FIXTURE_VARIANT(table)
 #define WRITE_	GIVES_WRITABLE
 #define ERROR_	GIVES_ERROR
 
-/*  rows, entry				snapshot read	  write */
-ROW(J17, no_vma,			ERROR_,	-EFAULT, -EFAULT);
-ROW(J4, prot_none,			ERROR_,	-EFAULT, -EFAULT);
-ROW(J4, prot_write,			ERROR_,	-EFAULT, -EFAULT);
-ROW(J5, prot_read,			READ_,	READ_,	-EPERM);
-ROW(J5_C4, hole,			NONE_,	READ_,	WRITE_);
-ROW(J5_C4, hole_in_table,		NONE_,	READ_,	WRITE_);
-ROW(J5, zero,				READ_,	READ_,	WRITE_);
-ROW(J5, anon,				WRITE_,	WRITE_,	WRITE_);
-ROW(J5, anon_forked,			READ_,	READ_,	WRITE_);
-ROW(J5, thp_hole,			NONE_,	READ_,	WRITE_);
-ROW(J5, thp,				WRITE_,	WRITE_,	WRITE_);
-ROW(J5, thp_middle,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5, thp_forked,			READ_,	READ_,	WRITE_);
-ROW(J5, thp_read_only,			READ_,	READ_,	-EPERM);
-ROW(J5, thp_split,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5, huge_zero,			READ_,	READ_,	WRITE_);
-ROW(J5, mthp,				WRITE_,	WRITE_,	WRITE_);
-ROW(S8_J2, hugetlb_hole,		NONE_,	VALID_,	WRITE_);
-ROW(S8_J2, hugetlb_shared_hole,		NONE_,	VALID_,	WRITE_);
-ROW(C3_J2, hugetlb_page,		WRITE_,	WRITE_,	WRITE_);
-ROW(C3, hugetlb_middle,			WRITE_,	WRITE_,	WRITE_);
-ROW(C3_J2, hugetlb_forked,		READ_,	READ_,	WRITE_);
-ROW(C3, hugetlb_read_only,		READ_,	READ_,	-EPERM);
-ROW(C3, hugetlb_1g,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5, hugetlb_poison,			NONE_,	-EFAULT, -EFAULT);
-ROW(J5, shmem_hole,			NONE_,	VALID_,	WRITE_);
-ROW(J5, shmem_cached,			NONE_,	VALID_,	WRITE_);
-ROW(J5, shmem,				WRITE_,	WRITE_,	WRITE_);
-ROW(J5, shmem_huge,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5, shmem_huge_hole,		NONE_,	VALID_,	WRITE_);
-ROW(J5, shmem_read_only,		READ_,	READ_,	-EPERM);
-ROW(J5, file_private_cached,		NONE_,	READ_,	WRITE_);
-ROW(J5, file_private_mapped,		READ_,	READ_,	WRITE_);
-ROW(J1_J4, past_end,			NONE_,	-EFAULT, -EFAULT);
-ROW(S11, secret_hole,			ERROR_,	-EFAULT, -EFAULT);
-ROW(S11_J6, secret_page,		ERROR_,	-EFAULT, -EFAULT);
-ROW(J5, ksm,				READ_,	READ_,	WRITE_);
-ROW_WAITS(J1, uffd_missing,		NONE_,	-EFAULT, -EFAULT);
-ROW_WAITS(J5, uffd_minor,		NONE_,	-EFAULT, -EFAULT);
-ROW_WAITS(J5, uffd_wp,			READ_,	READ_,	-EFAULT);
-ROW_WAITS(J5, uffd_wp_thp,		READ_,	READ_,	-EFAULT);
-ROW_WAITS(J5, uffd_wp_marker,		NONE_,	READ_,	-EFAULT);
-ROW_WAITS(J2, uffd_wp_hugetlb,		READ_,	READ_,	-EFAULT);
-ROW(J5, uffd_poison,			NONE_,	-EFAULT, -EFAULT);
-ROW(J5, uffd_poison_hugetlb,		NONE_,	-EFAULT, -EFAULT);
-ROW(S16_J8, protnone,			NONE_,	VALID_,	WRITE_);
-ROW(S16_J8, protnone_thp,		NONE_,	VALID_,	WRITE_);
-ROW(S16_J8, protnone_hugetlb,		NONE_,	VALID_,	WRITE_);
-ROW(J5_S10, guard,			NONE_,	-EFAULT, -EFAULT);
-ROW(J5_S10, hwpoison,			NONE_,	-EFAULT, -EFAULT);
-ROW(J6, vm_io,				ERROR_,	-EFAULT, -EFAULT);
-ROW(J6, vm_pfnmap,			ERROR_,	-EFAULT, -EFAULT);
-ROW(J5, device_pages,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5_S35, shadow_stack,		READ_,	READ_,	-EPERM);
-ROW(J5, device_hole,			NONE_,	VALID_,	WRITE_);
-ROW(J5, mixed_plain,			WRITE_,	WRITE_,	WRITE_);
-ROW(J1_J7, special,			ERROR_,	-EFAULT, -EFAULT);
-ROW(J7, special_hole,			NONE_,	-EFAULT, -EFAULT);
-ROW(S17_J7, special_pmd,		ERROR_,	-EFAULT, -EFAULT);
-ROW(C8, own,				WRITE_,	WRITE_,	WRITE_);
-ROW(S5_C8, own_forked,			READ_,	READ_,	WRITE_);
-ROW(C8, own_read_only,			READ_,	READ_,	-EPERM);
-ROW(C8, own_huge,			WRITE_,	WRITE_,	WRITE_);
-ROW(S6, own_huge_middle,		WRITE_,	WRITE_,	WRITE_);
-ROW(S5_C8, own_huge_forked,		READ_,	READ_,	WRITE_);
-ROW(C8, own_huge_read_only,		READ_,	READ_,	-EPERM);
-ROW(C9, foreign,			NONE_,	VALID_,	WRITE_);
-ROW(S7_C9, foreign_huge,		NONE_,	VALID_,	WRITE_);
-ROW(C9, nobodys,			NONE_,	VALID_,	WRITE_);
-ROW(J5, coherent,			WRITE_,	WRITE_,	WRITE_);
-ROW(J5, coherent_huge,			WRITE_,	WRITE_,	WRITE_);
-ROW(J1, exclusive,			NONE_,	VALID_,	WRITE_);
-ROW(J1, swapped,			NONE_,	VALID_,	WRITE_);
+/*  entry			snapshot read	  write */
+ROW(no_vma,			ERROR_,	-EFAULT, -EFAULT);
+ROW(prot_none,			ERROR_,	-EFAULT, -EFAULT);
+ROW(prot_write,			ERROR_,	-EFAULT, -EFAULT);
+ROW(prot_read,			READ_,	READ_,	-EPERM);
+ROW(hole,			NONE_,	READ_,	WRITE_);
+ROW(hole_in_table,		NONE_,	READ_,	WRITE_);
+ROW(zero,			READ_,	READ_,	WRITE_);
+ROW(anon,			WRITE_,	WRITE_,	WRITE_);
+ROW(anon_forked,		READ_,	READ_,	WRITE_);
+ROW(thp_hole,			NONE_,	READ_,	WRITE_);
+ROW(thp,			WRITE_,	WRITE_,	WRITE_);
+ROW(thp_middle,			WRITE_,	WRITE_,	WRITE_);
+ROW(thp_forked,			READ_,	READ_,	WRITE_);
+ROW(thp_read_only,		READ_,	READ_,	-EPERM);
+ROW(thp_split,			WRITE_,	WRITE_,	WRITE_);
+ROW(huge_zero,			READ_,	READ_,	WRITE_);
+ROW(mthp,			WRITE_,	WRITE_,	WRITE_);
+ROW(hugetlb_hole,		NONE_,	VALID_,	WRITE_);
+ROW(hugetlb_shared_hole,	NONE_,	VALID_,	WRITE_);
+ROW(hugetlb_page,		WRITE_,	WRITE_,	WRITE_);
+ROW(hugetlb_middle,		WRITE_,	WRITE_,	WRITE_);
+ROW(hugetlb_forked,		READ_,	READ_,	WRITE_);
+ROW(hugetlb_read_only,		READ_,	READ_,	-EPERM);
+ROW(hugetlb_1g,			WRITE_,	WRITE_,	WRITE_);
+ROW(hugetlb_poison,		NONE_,	-EFAULT, -EFAULT);
+ROW(shmem_hole,			NONE_,	VALID_,	WRITE_);
+ROW(shmem_cached,		NONE_,	VALID_,	WRITE_);
+ROW(shmem,			WRITE_,	WRITE_,	WRITE_);
+ROW(shmem_huge,			WRITE_,	WRITE_,	WRITE_);
+ROW(shmem_huge_hole,		NONE_,	VALID_,	WRITE_);
+ROW(shmem_read_only,		READ_,	READ_,	-EPERM);
+ROW(file_private_cached,	NONE_,	READ_,	WRITE_);
+ROW(file_private_mapped,	READ_,	READ_,	WRITE_);
+ROW(past_end,			NONE_,	-EFAULT, -EFAULT);
+ROW(secret_hole,		ERROR_,	-EFAULT, -EFAULT);
+ROW(secret_page,		ERROR_,	-EFAULT, -EFAULT);
+ROW(ksm,			READ_,	READ_,	WRITE_);
+ROW_WAITS(uffd_missing,		NONE_,	-EFAULT, -EFAULT);
+ROW_WAITS(uffd_minor,		NONE_,	-EFAULT, -EFAULT);
+ROW_WAITS(uffd_wp,		READ_,	READ_,	-EFAULT);
+ROW_WAITS(uffd_wp_thp,		READ_,	READ_,	-EFAULT);
+ROW_WAITS(uffd_wp_marker,	NONE_,	READ_,	-EFAULT);
+ROW_WAITS(uffd_wp_hugetlb,	READ_,	READ_,	-EFAULT);
+ROW(uffd_poison,		NONE_,	-EFAULT, -EFAULT);
+ROW(uffd_poison_hugetlb,	NONE_,	-EFAULT, -EFAULT);
+ROW(protnone,			NONE_,	VALID_,	WRITE_);
+ROW(protnone_thp,		NONE_,	VALID_,	WRITE_);
+ROW(protnone_hugetlb,		NONE_,	VALID_,	WRITE_);
+ROW(guard,			NONE_,	-EFAULT, -EFAULT);
+ROW(hwpoison,			NONE_,	-EFAULT, -EFAULT);
+ROW(vm_io,			ERROR_,	-EFAULT, -EFAULT);
+ROW(vm_pfnmap,			ERROR_,	-EFAULT, -EFAULT);
+ROW(device_pages,		WRITE_,	WRITE_,	WRITE_);
+ROW(shadow_stack,		READ_,	READ_,	-EPERM);
+ROW(device_hole,		NONE_,	VALID_,	WRITE_);
+ROW(mixed_plain,		WRITE_,	WRITE_,	WRITE_);
+ROW(special,			ERROR_,	-EFAULT, -EFAULT);
+ROW(special_hole,		NONE_,	-EFAULT, -EFAULT);
+ROW(special_pmd,		ERROR_,	-EFAULT, -EFAULT);
+ROW(own,			WRITE_,	WRITE_,	WRITE_);
+ROW(own_forked,			READ_,	READ_,	WRITE_);
+ROW(own_read_only,		READ_,	READ_,	-EPERM);
+ROW(own_huge,			WRITE_,	WRITE_,	WRITE_);
+ROW(own_huge_middle,		WRITE_,	WRITE_,	WRITE_);
+ROW(own_huge_forked,		READ_,	READ_,	WRITE_);
+ROW(own_huge_read_only,		READ_,	READ_,	-EPERM);
+ROW(foreign,			NONE_,	VALID_,	WRITE_);
+ROW(foreign_huge,		NONE_,	VALID_,	WRITE_);
+ROW(nobodys,			NONE_,	VALID_,	WRITE_);
+ROW(coherent,			WRITE_,	WRITE_,	WRITE_);
+ROW(coherent_huge,		WRITE_,	WRITE_,	WRITE_);
+ROW(exclusive,			NONE_,	VALID_,	WRITE_);
+ROW(swapped,			NONE_,	VALID_,	WRITE_);
 
 static void no_sigbus(int sig)
 {
@@ -1008,7 +1008,7 @@ TEST_F(table, snapshot)
 {
 	CHECK_GIVEN(self->c, call_ask(self->c, ASK_NOTHING), variant->snapshot);
 	EXPECT_EQ(0, self->c->raw.faults);
-	/* J12: no difference for a locked call, or if requests are read */
+	/* No difference for a locked call, or if requests are read */
 	self->c->raw.flags ^= HMM_RANGE_UNLOCKED;
 	self->c->raw.pfn_flags_mask = ASK_WRITE;
 	memset(self->c->e, 0, self->c->nr * sizeof(*self->c->e));
