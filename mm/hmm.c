@@ -256,10 +256,10 @@ static bool hmm_vma_is_odd(struct vm_area_struct *vma)
 }
 
 /* An entry that is not present; our page is @pfn_offset behind its first */
-static struct hmm_leaf hmm_leaf_absent(const struct hmm_walk *hw,
-				       struct vm_area_struct *vma,
-				       softleaf_t entry, unsigned int order,
-				       unsigned long pfn_offset)
+static struct hmm_leaf hmm_leaf_softleaf(const struct hmm_walk *hw,
+					 struct vm_area_struct *vma,
+					 softleaf_t entry, unsigned int order,
+					 unsigned long pfn_offset)
 {
 	switch (softleaf_type(entry)) {
 	case SOFTLEAF_DEVICE_PRIVATE_READ:
@@ -294,7 +294,7 @@ static noinline struct hmm_leaf hmm_leaf_pte_slow(const struct hmm_walk *hw,
 						  unsigned long addr, pte_t pte)
 {
 	if (!pte_present(pte))
-		return hmm_leaf_absent(hw, vma, softleaf_from_pte(pte), 0, 0);
+		return hmm_leaf_softleaf(hw, vma, softleaf_from_pte(pte), 0, 0);
 	if (pte_protnone(pte) && userfaultfd_rwp(vma))
 		return hmm_leaf_none();
 	if (!is_zero_pfn(pte_pfn(pte)) && !vm_normal_page(vma, addr, pte))
@@ -324,7 +324,7 @@ static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
 	unsigned long offset = (addr & ~huge_page_mask(h)) >> PAGE_SHIFT;
 
 	if (!pte_present(pte))
-		return hmm_leaf_absent(hw, vma, softleaf_from_pte(pte), 0, 0);
+		return hmm_leaf_softleaf(hw, vma, softleaf_from_pte(pte), 0, 0);
 	if (pte_protnone(pte) && userfaultfd_rwp(vma))
 		return hmm_leaf_none();
 	return hmm_leaf_page(pte_pfn(pte) + offset, huge_page_order(h),
@@ -590,14 +590,14 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	struct hmm_leaf leaf;
 	pmd_t pmd;
 
-	/* Keeps a device private page and its pgmap for hmm_leaf_absent() */
+	/* Keeps a device private page and its pgmap for hmm_leaf_softleaf() */
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);
 	if (!pmd_none(pmd) && !pmd_present(pmd))
-		leaf = hmm_leaf_absent(walk->private, walk->vma,
-				       softleaf_from_pmd(pmd),
-				       PMD_SHIFT - PAGE_SHIFT,
-				       (addr & ~PMD_MASK) >> PAGE_SHIFT);
+		leaf = hmm_leaf_softleaf(walk->private, walk->vma,
+					 softleaf_from_pmd(pmd),
+					 PMD_SHIFT - PAGE_SHIFT,
+					 (addr & ~PMD_MASK) >> PAGE_SHIFT);
 	else if (pmd_trans_huge(pmd))
 		leaf = hmm_leaf_pmd(walk->vma, addr, pmd);
 	else

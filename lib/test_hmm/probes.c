@@ -231,9 +231,9 @@ static struct kprobe range_absent_probe;
 static bool range_absent_find(void)
 {
 	static const char * const callees[] = {
-		KBUILD_MODNAME ":hmm_leaf_absent",
+		KBUILD_MODNAME ":hmm_leaf_softleaf",
 		KBUILD_MODNAME ":hmm_vma_handle_absent_pmd",
-		"hmm_leaf_absent",
+		"hmm_leaf_softleaf",
 		"hmm_vma_handle_absent_pmd",
 	};
 	unsigned int i;

@@ -724,7 +724,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 		     (unsigned long long)c->e[k]);
 	if (!held && (p->state & (DEV_A | DEV_B)) && !p->coupled &&
 	    !(ask & ASK_READ) && kind != NONE)
-		fail("page %lu is another's, but answered %#llx (promise 9)", i,
+		fail("page %lu is foreign, but answered %#llx (promise 9)", i,
 		     (unsigned long long)c->e[k]);
 	if (kind != WRITABLE) {
 		if (held && p->writable == YES)
