@@ -57,7 +57,7 @@ mutants: ## reintroduce old bugs one by one, and check that tests fail: MUTANTS=
 	$(packages) run
 	@$(hmm)/mutants/mutants.sh $(MUTANTS)
 
-rows: ## list the tests and mutants of each row of rows.md
+rows: ## list the tests and mutants of each row of rows.md, and check that they exist
 	$(packages) run
 	@$(hmm)/check/compare.py --rows
 
@@ -89,7 +89,7 @@ user-mutants: ## check that the user space tests notice bugs: MUTANTS="fault-dro
 	$(packages) user
 	@$(hmm)/check/user.sh mutants
 
-bench: ## measure speed, compare with stock and with bench/targets.tsv (30 min)
+bench: ## measure speed against stock and bench/targets.tsv, two of which are missed (30 min)
 	$(packages) bench
 	@$(hmm)/bench/bench.sh
 
