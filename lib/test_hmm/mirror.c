@@ -82,8 +82,11 @@ static int mirror_enter(struct mirror *mirror, unsigned long addr,
 			       GFP_ATOMIC));
 }
 
-/* Returns 0 with the lock held; the answers are valid until it is released */
-static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags)
+/* Fault or look, and have @use() read the answers under the lock while they are valid */
+static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags,
+		      int (*use)(struct mirror *mirror, struct hmm_range *range,
+				 void *arg),
+		      void *arg)
 {
 	const struct hmm_range_call call = {
 		.flags = flags,
@@ -96,60 +99,19 @@ static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags)
 	range->dev_private_owner = mirror->dev;
 	do {
 		ret = range_fault(range, &call);
-		if (ret && ret != -EBUSY)
-			return ret;
+		if (ret)
+			continue;
 		mutex_lock(&mirror->lock);
-		if (!ret && !mmu_interval_read_retry(range->notifier,
-						     range->notifier_seq))
-			return 0;
+		ret = mmu_interval_read_retry(range->notifier, range->notifier_seq) ?
+		      -EBUSY : use(mirror, range, arg);
 		mutex_unlock(&mirror->lock);
-	} while (time_before(jiffies, end));
-	return -EBUSY;
+	} while (ret == -EBUSY && time_before(jiffies, end));
+	return ret;
 }
 
 static bool mirror_owns(const struct mirror *mirror, struct page *page)
 {
 	return range_is_dev_page(page) && range_page_dev(page) == mirror->dev;
-}
-
-/*
- * Enter the pages of a command that have not been copied yet: all of them if there
- * is a @request, otherwise those in device memory.  Returns 0 with the lock held.
- */
-static int mirror_map(struct mirror *mirror, const struct hmm_dmirror_cmd *cmd,
-		      unsigned long request, u32 flags)
-{
-	unsigned long i, nr = cmd->npages - cmd->cpages;
-	struct hmm_range range = {
-		.start = cmd->addr + (cmd->cpages << PAGE_SHIFT),
-		.end = cmd->addr + (cmd->npages << PAGE_SHIFT),
-		.default_flags = request,
-	};
-	int ret;
-
-	range.hmm_pfns = kvcalloc(nr, sizeof(*range.hmm_pfns), GFP_KERNEL);
-	if (!range.hmm_pfns)
-		return -ENOMEM;
-	ret = mirror_ask(mirror, &range, flags);
-	if (ret)
-		goto free;
-	for (i = 0; !ret && i < nr; i++) {
-		unsigned long entry = range.hmm_pfns[i];
-		struct page *page;
-
-		if (!(entry & HMM_PFN_VALID))
-			continue;
-		page = hmm_pfn_to_page(entry);
-		if (request || mirror_owns(mirror, page))
-			ret = mirror_enter(mirror, range.start + (i << PAGE_SHIFT),
-					   page_to_pfn(page),
-					   entry & HMM_PFN_WRITE ? MIRROR_WRITE : 0);
-	}
-	if (ret)
-		mutex_unlock(&mirror->lock);
-free:
-	kvfree(range.hmm_pfns);
-	return ret;
 }
 
 /* Copy until done, or -ENOENT at a page that is not in the table (as writable) */
@@ -174,10 +136,65 @@ static int mirror_copy(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 	return 0;
 }
 
+struct mirror_job {
+	struct hmm_dmirror_cmd *cmd;
+	void *data;
+	bool write;
+};
+
+/* Enter what was asked for, or what is in device memory if nothing was; then copy it */
+static int mirror_enter_and_copy(struct mirror *mirror, struct hmm_range *range,
+				 void *arg)
+{
+	unsigned long i, nr = (range->end - range->start) >> PAGE_SHIFT;
+	struct mirror_job *job = arg;
+	int ret = 0;
+
+	for (i = 0; !ret && i < nr; i++) {
+		unsigned long entry = range->hmm_pfns[i];
+		struct page *page;
+
+		if (!(entry & HMM_PFN_VALID))
+			continue;
+		page = hmm_pfn_to_page(entry);
+		if (range->default_flags || mirror_owns(mirror, page))
+			ret = mirror_enter(mirror, range->start + (i << PAGE_SHIFT),
+					   page_to_pfn(page),
+					   entry & HMM_PFN_WRITE ? MIRROR_WRITE : 0);
+	}
+	if (ret)
+		return ret;
+	if (range->default_flags)
+		job->cmd->faults++;
+	return mirror_copy(mirror, job->cmd, job->data, job->write);
+}
+
+/* Enter the pages of a command that have not been copied yet, and copy them */
+static int mirror_map(struct mirror *mirror, struct mirror_job *job,
+		      unsigned long request, u32 flags)
+{
+	const struct hmm_dmirror_cmd *cmd = job->cmd;
+	struct hmm_range range = {
+		.start = cmd->addr + (cmd->cpages << PAGE_SHIFT),
+		.end = cmd->addr + (cmd->npages << PAGE_SHIFT),
+		.default_flags = request,
+	};
+	int ret;
+
+	range.hmm_pfns = kvcalloc(cmd->npages - cmd->cpages,
+				  sizeof(*range.hmm_pfns), GFP_KERNEL);
+	if (!range.hmm_pfns)
+		return -ENOMEM;
+	ret = mirror_ask(mirror, &range, flags, mirror_enter_and_copy, job);
+	kvfree(range.hmm_pfns);
+	return ret;
+}
+
 /* A load or store of the device: if the table lacks a page, fault all that are left */
 static int mirror_access(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 			 void *data, bool write, u32 flags)
 {
+	struct mirror_job job = { .cmd = cmd, .data = data, .write = write };
 	unsigned long request = HMM_PFN_REQ_FAULT;
 	int ret;
 
@@ -185,16 +202,8 @@ static int mirror_access(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 		request |= HMM_PFN_REQ_WRITE;
 	mutex_lock(&mirror->lock);
 	ret = mirror_copy(mirror, cmd, data, write);
-	if (ret == -ENOENT) {
-		mutex_unlock(&mirror->lock);
-		ret = mirror_map(mirror, cmd, request, flags);
-		if (ret)
-			return ret;
-		cmd->faults++;
-		ret = mirror_copy(mirror, cmd, data, write);
-	}
 	mutex_unlock(&mirror->lock);
-	return ret;
+	return ret == -ENOENT ? mirror_map(mirror, &job, request, flags) : ret;
 }
 
 /* The number of pages that migrate_vma_pages() has moved */
@@ -269,17 +278,11 @@ static int mirror_migrate(struct mirror *mirror, const struct hmm_dmirror_cmd *c
 static int mirror_to_device(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 			    void *data)
 {
+	struct mirror_job job = { .cmd = cmd, .data = data };
 	unsigned long moved = 0;
-	int ret;
+	int ret = mirror_migrate(mirror, cmd, mirror->dev, &moved);
 
-	ret = mirror_migrate(mirror, cmd, mirror->dev, &moved);
-	if (!ret)
-		ret = mirror_map(mirror, cmd, 0, 0);
-	if (ret)
-		return ret;
-	ret = mirror_copy(mirror, cmd, data, false);
-	mutex_unlock(&mirror->lock);
-	return ret;
+	return ret ?: mirror_map(mirror, &job, 0, 0);
 }
 
 static int mirror_to_system(struct mirror *mirror, struct hmm_dmirror_cmd *cmd)
@@ -378,6 +381,21 @@ static u8 mirror_prot(const struct mirror *mirror, unsigned long entry)
 	return prot;
 }
 
+struct mirror_prots {
+	struct hmm_dmirror_cmd *cmd;
+	u8 *prots;
+};
+
+static int mirror_fill_prots(struct mirror *mirror, struct hmm_range *range, void *arg)
+{
+	struct mirror_prots *to = arg;
+	u64 *i = &to->cmd->cpages;
+
+	for (; *i < to->cmd->npages; ++*i)
+		to->prots[*i] = mirror_prot(mirror, range->hmm_pfns[*i]);
+	return 0;
+}
+
 static int mirror_snapshot(struct mirror *mirror, struct hmm_dmirror_cmd *cmd)
 {
 	struct hmm_range range = {
@@ -385,17 +403,15 @@ static int mirror_snapshot(struct mirror *mirror, struct hmm_dmirror_cmd *cmd)
 		.end = cmd->addr + (cmd->npages << PAGE_SHIFT),
 	};
 	u8 *prots = kvmalloc(cmd->npages, GFP_KERNEL);
+	struct mirror_prots to = { .cmd = cmd, .prots = prots };
 	int ret = -ENOMEM;
 
 	range.hmm_pfns = kvcalloc(cmd->npages, sizeof(*range.hmm_pfns), GFP_KERNEL);
 	if (!prots || !range.hmm_pfns)
 		goto free;
-	ret = mirror_ask(mirror, &range, 0);
+	ret = mirror_ask(mirror, &range, 0, mirror_fill_prots, &to);
 	if (ret)
 		goto free;
-	for (; cmd->cpages < cmd->npages; cmd->cpages++)
-		prots[cmd->cpages] = mirror_prot(mirror, range.hmm_pfns[cmd->cpages]);
-	mutex_unlock(&mirror->lock);
 	if (copy_to_user(u64_to_user_ptr(cmd->ptr), prots, cmd->npages))
 		ret = -EFAULT;
 free:
