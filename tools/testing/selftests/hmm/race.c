@@ -452,6 +452,9 @@ FIXTURE_SETUP(rivals)
 
 	if (why)
 		SKIP(return, "%s", why);
+	/* A few rounds, each of seconds on a slow machine, say nothing about shares */
+	if (!getenv("HMM_RACE_SECONDS"))
+		SKIP(return, "takes long: set HMM_RACE_SECONDS");
 	thp_on_request();
 	area_nr = 2 * HUGE_NR;
 	area = map_anon(area_nr * PAGE, variant->huge);
