@@ -35,6 +35,20 @@ run_checks() {
 	done
 }
 
+# dep3 ORIGIN DATE: makes a commit message from stdin the DEP-3 header of a patch
+dep3() {
+	local subject
+
+	read -r subject
+	echo "Description: $subject"
+	sed -e '1{/^$/d}' -e :a -e '/^\n*$/{$d;N;ba' -e '}' | sed 's/^$/./; s/^/ /'
+	echo "Author: $GIT_AUTHOR_NAME <$GIT_AUTHOR_EMAIL>"
+	echo "Origin: other, $1"
+	echo "Forwarded: no"
+	echo "Last-Update: $2"
+	echo "---"
+}
+
 # Prints VERSION.PATCHLEVEL of a source tree
 linux_version() { # DIR
 	awk '$1 == "VERSION" || $1 == "PATCHLEVEL" { v = v "." $3 } END { print substr(v, 2) }' "$1/Makefile"

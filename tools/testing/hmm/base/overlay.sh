@@ -6,7 +6,8 @@
 # overlay.sh apply TREE - add them to a Linux tree, all or none of them
 #
 # Whole files are at their kernel paths; FILE.patch and FILE.NN-name.patch change FILE,
-# in this order. tools/testing/hmm is only for this repository, and not copied. "stock"
+# in this order, and may be links to a patch in fixes/, of which only the part for FILE
+# is used. tools/testing/hmm is only for this repository, and not copied. "stock"
 # is for testing an unmodified Linux: only the tests, and what an older Linux needs to
 # compile them, which is in fixes/compat/VERSION here. Otherwise base/VERSION here, if
 # it exists, is applied first: what an older Linux needs for our files and patches,
@@ -19,12 +20,12 @@ list() { # [stock]
 
 	cd "$top"
 	if [ "${1:-}" = stock ]; then
-		find lib tools/testing/selftests -type f
+		find lib tools/testing/selftests ! -type d
 	else
 		for dir in */ MAINTAINERS*.patch; do
 			case $dir in
 			build/ | series/ | fixes/) ;;
-			*) [ ! -e "$dir" ] || find "${dir%/}" -path tools/testing/hmm -prune -o -type f -print ;;
+			*) [ ! -e "$dir" ] || find "${dir%/}" -path tools/testing/hmm -prune -o ! -type d -print ;;
 			esac
 		done
 	fi | grep -vE '~$|/\.[^/]*\.sw.$|\.(o|ko|orig|rej|tmp|pyc)$' | sort
@@ -36,6 +37,11 @@ target() { # PATCH
 
 	[[ ! $file =~ ^(.*)\.[0-9]+-[^/]*$ ]] || file=${BASH_REMATCH[1]}
 	echo "$file"
+}
+
+# The part of a patch that changes a file
+part() { # FILE PATCH
+	awk -v from="--- a/$1" '/^--- a\// { wanted = $0 == from } wanted' "$2"
 }
 
 # Without the files of directories that BASE does not have
@@ -61,7 +67,8 @@ lay_out() { # ROOT PATHS
 		fi
 		# Without fuzz, patch assumes that a hunk with little context at its end
 		# belongs to the end of the file
-		if ! why=$(patch -s -N -F1 --no-backup-if-mismatch -r - "$stage/$file" "$root/$path" 2>&1); then
+		if ! why=$(part "$file" "$root/$path" |
+				patch -s -N -F1 --no-backup-if-mismatch -r - "$stage/$file" 2>&1); then
 			die "$path does not apply to $base: $(head -1 <<<"$why")"
 		fi
 	done < <(grep '\.patch$' <<<"$2")

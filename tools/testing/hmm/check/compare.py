@@ -74,7 +74,7 @@ def read_rows() -> tuple[Rows, list[str]]:
     programs, bad = tests_by_program(), []
     found: Rows = {}
     patches = {path.read_text(encoding="utf-8").partition("\n")[0]
-               for path in (TOP / "series").glob("**/*.msg")}
+               for path in [*TOP.glob("series/*.msg"), *TOP.glob("fixes/7.3/*.patch")]}
     for row, subjects, cell in ROW.findall((HERE / "rows.md").read_text(encoding="utf-8")):
         found[row], wrong = tests_of_cell(cell, programs)
         wrong += [f"no patch \"{subject}\"" for subject in subjects.split("; ") if subject not in patches]

@@ -88,17 +88,6 @@ make_commits() {
 	done
 }
 
-# The DEP-3 header that Debian wants above a patch
-header() { # PATCH COMMIT
-	echo "Description: $(message "$1" | head -1)"
-	message "$1" | sed '1,2d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' | sed 's/^$/./; s/^/ /'
-	echo "Author: $GIT_AUTHOR_NAME <$GIT_AUTHOR_EMAIL>"
-	echo "Origin: other, ${1#"$top"/} of the HMM rework"
-	echo "Forwarded: no"
-	echo "Last-Update: $(linux log -1 --format=%cs "$2")"
-	echo "---"
-}
-
 make_quilt() {
 	local dir=$out/patches/hmm n=0 commit patch name
 
@@ -107,7 +96,10 @@ make_quilt() {
 	while read -r commit; do
 		patch=${patches[n]} n=$((n + 1))
 		name=$(printf '%02d-%s' $n "$(sed -E 's/^[0-9]+-//' <<<"${patch##*/}")")
-		{ header "$patch" "$commit"; linux diff --no-color "$commit^" "$commit"; } >"$dir/$name"
+		{
+			message "$patch" | dep3 "${patch#"$top"/} of the HMM rework" "$(linux log -1 --format=%cs "$commit")"
+			linux diff --no-color "$commit^" "$commit"
+		} >"$dir/$name"
 		echo "hmm/$name" >>"$out/patches/series"
 	done < <(linux rev-list --reverse base..fixes)
 }
