@@ -125,11 +125,11 @@ fixes-check: ## check that each fix applies in the right place and compiles
 	$(packages) run
 	@$(hmm)/fixes/fixes.sh check
 
-series: ## make patches, tag and pull request in build/series: SIGNOFF="Name <mail>" URL=where
+series: ## make a series for each tree in build/series: SIGNOFF="Name <mail>" URL=where
 	$(packages) series
 	@$(hmm)/series/series.sh
 
-series-check: ## check that each patch compiles, and that the result equals this repository
+series-check: ## check that each series applies, compiles and can be sent (hours)
 	$(packages) series
 	@$(hmm)/series/series-check.sh
 

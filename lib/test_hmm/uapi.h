@@ -201,6 +201,7 @@ struct hmm_range_migrate {
  * @part: index of the first entry that hmm_dma_unmap_range() is to unmap once all is
  *	mapped
  * @part_nr: how many entries; 0 for no such test
+ * @unused: keeps what follows aligned
  * @after: user array of __u64, or 0: what the device reads then, as @data
  * @ret: out: what hmm_dma_map_alloc() or hmm_range_fault() returned
  * @ret_at_once: out: what hmm_dma_map_range() returned
@@ -220,6 +221,7 @@ struct hmm_range_migrate {
  * @part_ret: out: what hmm_dma_map_range() returned when called to map all again
  * @leaf: out: size of the IOMMU's leaf for the first entry that is mapped
  * @left: out: pages that the device can reach after all is unmapped
+ * @unused2: keeps the size a multiple of 8
  * @syncs: out: syncs of the IOMMU
  * @wrong: out: mappings of another size than an entry, or undone with another size
  * @sticky: out: entries with sticky bits after everything has been unmapped

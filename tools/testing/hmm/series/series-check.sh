@@ -182,14 +182,13 @@ doc_complaints() { # COMMIT
 		"${linux[@]}" cat-file blob "$1:$path" >"$dir/$path" 2>/dev/null || rm -f "$dir/$path"
 	done < <(touched all | grep -E '\.[ch]$' | grep -v '^tools/')
 	(cd "$dir" && find . -name '*.[ch]' -print0 | xargs -0 "$build/base/scripts/kernel-doc" -none -Wall 2>&1) |
-		sed -nE 's/^(Warning|Error): ([^:]*):[0-9]+/\2/p' | sort -u
+		sed -E 's/^(Warning|Error|Info): //; s/^([^: ]*):[0-9]+/\1/' | sort -u
 }
 
 check_kernel-doc() {
-	local new
-
-	new=$(comm -13 <(doc_complaints base) <(doc_complaints refs/heads/all))
-	[ -z "$new" ] || { echo "$new" >&2; die "kernel-doc complains"; }
+	doc_complaints base >"$tmp/before"
+	doc_complaints refs/heads/all >"$tmp/after"
+	! comm -13 "$tmp/before" "$tmp/after" | grep . >&2 || die "kernel-doc complains"
 }
 
 check_codespell() {
