@@ -78,17 +78,28 @@ no_covers() { # DIR
 	[ ! -d "$1" ] || find "$1" -name '*.patch' ! -name '0000-*' | sort
 }
 
+# Those of plain Linux
+unpack() { # NAME DIR
+	mkdir "$2"
+	touched "$1" | xargs -d '\n' "${linux[@]}" ls-tree -r --name-only base -- |
+		tr '\n' '\0' | xargs -0 "${linux[@]}" archive base -- | tar -x -C "$2"
+}
+
 am() { # NAME MAIL...
-	local dir=$tmp/am-$1 name=$1
+	local name=$1 dir=$tmp/am-$1 paths
 
 	shift
-	"${git[@]}" clone -q --shared --no-checkout "$out/linux.git" "$dir"
-	touched "$name" | "${git[@]}" -C "$dir" sparse-checkout set --no-cone --stdin
-	"${git[@]}" -C "$dir" checkout -q base
-	"${git[@]}" -C "$dir" am -q "$@" >"$tmp/log" 2>&1 ||
-		{ cat "$tmp/log" >&2; die "git am rejects the mails of $name"; }
-	same "$name" "what git am makes" "$("${git[@]}" -C "$dir" rev-parse 'HEAD^{tree}')"
-	rm -rf "$dir"
+	unpack "$name" "$dir"
+	(
+		cd "$dir"
+		"${git[@]}" init -q
+		"${git[@]}" add -A -f
+		"${git[@]}" commit -qm base
+		"${git[@]}" am -q "$@"
+	) >"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "git am rejects the mails of $name"; }
+	rm -rf "$dir/.git"
+	mapfile -t paths < <(touched "$name")
+	same "$name" "what git am makes" "$(tree_of "$dir" "${paths[@]}")"
 }
 
 check_am() {
@@ -108,10 +119,8 @@ check_quilt() {
 	command -v quilt >/dev/null || die "quilt: not found; install it"
 	for name in $(names) all; do
 		dir=$tmp/quilt-$name
-		mkdir "$dir"
+		unpack "$name" "$dir"
 		mapfile -t paths < <(touched "$name")
-		"${linux[@]}" ls-tree -r --name-only base -- "${paths[@]}" |
-			tr '\n' '\0' | xargs -0 "${linux[@]}" archive base -- | tar -x -C "$dir"
 		cp -r "$out/$name/quilt/patches" "$dir"
 		(cd "$dir" && QUILT_PATCHES=patches quilt --quiltrc=- push -a --fuzz=0 >"$tmp/log" 2>&1) ||
 			{ tail -5 "$tmp/log" >&2; die "quilt rejects the patches of $name"; }
