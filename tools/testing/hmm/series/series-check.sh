@@ -135,7 +135,7 @@ check_addressed() {
 	mapfile -t mails < <(find "$out"/*/patches -name '*.patch')
 	[ "${#mails[@]}" -gt "$("${linux[@]}" rev-list --count base..refs/heads/all)" ] || die "mails are missing"
 	! grep -L '^To: ' "${mails[@]}" | grep . || die "these mails have no To:"
-	! grep -lE '^(To|Cc|   ).*@(vger|lists|kvack)' "$out"/{,all/}patches/security/* "$out"/security/patches/* 2>/dev/null |
+	! grep -lE '^(To|Cc|   ).*@(vger|lists|kvack)' "$out"/{security/patches,all/patches/security}/* |
 		grep . || die "these mails would go to a list"
 }
 
@@ -293,7 +293,8 @@ steps() { # SERIES ARCH
 	cp -al "$build/base" "$tree"
 	configure
 	sources=$(touched "$name" | grep -E '^((mm|lib|drivers)/.*|samples/hmm/hmm_edu)\.c$' || true
-		cd "$tree" && grep -rlE '\bhmm_range_fault' drivers --include='*.c')
+		! touched "$name" | grep -q '\.h$' ||
+			(cd "$tree" && grep -rlE '\bhmm_range_fault' drivers --include='*.c'))
 	mapfile -t paths <<<"$sources"
 	mapfile -t wanted < <(objects "${paths[@]}")
 	before=$(compile "Linux" "${wanted[@]}" | sort -u)

@@ -247,7 +247,14 @@ cover() { # NAME [BEFORE]...
 		printf '\nPatches that are also in other series, for trees that do not have those:\n%s\n' "$also"
 }
 
-# Whom a mail is for, by the paths in it and the MAINTAINERS of plain Linux
+# Prints whom a change of these paths is for, by the MAINTAINERS of plain Linux
+maintainers() { # PATHS
+	echo "$1" >"$out/paths"
+	(cd "$build/base" && scripts/get_maintainer.pl --nogit --nogit-fallback --roles --norolestats \
+		--multiline "$out/paths" 2>"$out/log") || die "get_maintainer.pl: $(head -1 "$out/log")"
+}
+
+# Whom a mail is for, by the paths in it. What nobody maintains is for HMM's maintainers
 recipients() { # MAIL
 	local paths known
 
@@ -255,9 +262,9 @@ recipients() { # MAIL
 	known=$GIT_DIR/recipients/$(sha1sum <<<"$paths" | cut -d' ' -f1)
 	if [ ! -e "$known" ]; then
 		mkdir -p "$GIT_DIR/recipients"
-		echo "$paths" >"$out/paths"
-		(cd "$build/base" && scripts/get_maintainer.pl --nogit --nogit-fallback --roles --norolestats \
-			--multiline "$out/paths" 2>"$out/log") >"$out/found" || die "get_maintainer.pl: $(head -1 "$out/log")"
+		maintainers "$paths" >"$out/found"
+		grep -qE ' \((maintainer|supporter):' "$out/found" ||
+			maintainers "$paths"$'\n'"+++ b/mm/hmm.c" >"$out/found"
 		mv "$out/found" "$known"
 	fi
 	cat "$known"
