@@ -174,8 +174,8 @@ check_checkpatch() {
 				echo "$name: ${line#"$out"/all/patches/}" >&2
 				bad=$((bad + 1))
 			fi
-		done < <(cd "$build/base" && perl scripts/checkpatch.pl --strict --terse --show-types \
-			--no-summary "$mail" 2>&1)
+		done < <(cd "$tmp" && perl "$build/base/scripts/checkpatch.pl" --root="$build/base" --strict \
+			--terse --show-types --no-summary "$mail" 2>&1)	# it writes to where it is
 	done < <(mails)
 	[ $bad = 0 ] || die "checkpatch: $bad complaints that series/checkpatch does not justify"
 }
