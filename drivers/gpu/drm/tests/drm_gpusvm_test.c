@@ -161,14 +161,13 @@ static struct gpu_mem *gpu_mem_alloc(struct gpu *gpu, unsigned long nr)
 	mem->gpu = gpu;
 	mem->nr = nr;
 	kref_init(&mem->ref);
+	INIT_LIST_HEAD(&mem->link);
 	spin_lock_irq(&gpu->lock);
 	mem->first = bitmap_find_next_zero_area(gpu->used, VRAM_PAGES, 0, nr,
 						min(roundup_pow_of_two(nr),
 						    HPAGE_PMD_NR) - 1);
-	if (mem->first < VRAM_PAGES) {
+	if (mem->first < VRAM_PAGES)
 		bitmap_set(gpu->used, mem->first, nr);
-		list_add(&mem->link, &gpu->mems);
-	}
 	spin_unlock_irq(&gpu->lock);
 	if (mem->first < VRAM_PAGES)
 		return mem;
@@ -346,6 +345,10 @@ static int gpu_populate_with(struct drm_pagemap *dpagemap, unsigned long start,
 		return -ENOMEM;
 	drm_pagemap_devmem_init(&mem->devmem, gpu->dev, mm, ops, dpagemap,
 				end - start, NULL);
+	/* From now on, it can be evicted */
+	spin_lock_irq(&gpu->lock);
+	list_add(&mem->link, &gpu->mems);
+	spin_unlock_irq(&gpu->lock);
 	err = drm_pagemap_migrate_to_devmem(&mem->devmem, mm, start, end, &details);
 	if (!ops->devmem_release)
 		kref_put(&mem->ref, gpu_mem_free);
@@ -443,7 +446,7 @@ static bool gpu_pte_stale(struct gpu *gpu, u64 pte)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(gpu->dev);
 
-	return domain && (pte & PTE_VALID) && !(pte & PTE_VRAM) &&
+	return domain && iommu_is_dma_domain(domain) && (pte & PTE_VALID) && !(pte & PTE_VRAM) &&
 	       iommu_iova_to_phys(domain, pte & PTE_ADDR);
 }
 
@@ -628,7 +631,8 @@ static bool gpu_again(struct gpu_vm *vm, unsigned long addr, int err)
 	struct drm_gpusvm_range *range;
 
 	if (err != -EOPNOTSUPP)
-		return err == -EAGAIN || err == -EFAULT || err == -EPERM;
+		return err == -EAGAIN || err == -EBUSY || err == -EFAULT ||
+		       err == -EPERM;
 	notifier = drm_gpusvm_notifier_find(&vm->svm, addr, addr + 1);
 	range = notifier ? drm_gpusvm_range_find(notifier, addr, addr + 1) : NULL;
 	return range && !drm_gpusvm_range_evict(&vm->svm, range);
@@ -641,8 +645,8 @@ static int gpu_fault(struct gpu_vm *vm, unsigned long addr, u32 flags)
 	guard(mutex)(&vm->lock);
 	do {
 		err = gpu_fault_locked(vm, addr, flags);
-		/* An error that comes twice in a row is not about a race */
-		if (err == last && err != -EAGAIN)
+		/* These, twice in a row, are not about a race */
+		if (err == last && (err == -EFAULT || err == -EPERM))
 			return err;
 		last = err;
 	} while (err && tries++ < MAX_TRIES && gpu_again(vm, addr, err));
@@ -734,7 +738,7 @@ static int cmd_engine(struct gpu_vm *vm, struct gpusvm_test *cmd)
 		err = -EFAULT;
 	if (!err) {
 		INIT_WORK_ONSTACK(&job.work, engine_work);
-		queue_work(system_unbound_wq, &job.work);
+		queue_work(system_dfl_wq, &job.work);
 		flush_work(&job.work);
 		destroy_work_on_stack(&job.work);
 	}

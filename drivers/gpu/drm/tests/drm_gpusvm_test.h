@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * Interface of drm_gpusvm_test.c to tools/testing/selftests/hmm/gpusvm.c; may change
+ * Interface of drm_gpusvm_test.c to tools/testing/selftests/gpusvm/gpusvm.c; may change
  * at any time.
  */
 #ifndef _DRM_GPUSVM_TEST_H

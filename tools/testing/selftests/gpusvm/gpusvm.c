@@ -58,11 +58,15 @@ static struct {
 	unsigned char *want;	/* what has to be there */
 	unsigned char *got;
 	struct gpusvm_test last;
+	bool racy;		/* what was unmapped may be mapped again at once */
 } t;
 
 static int run(int gpu, struct gpusvm_test cmd)
 {
 	if (ioctl(t.fd[gpu], GPUSVM_TEST_IOCTL, &cmd)) {
+		/* A GPU that this machine does not have */
+		if (errno == ENODEV)
+			return -ENODEV;
 		perror("GPUSVM_TEST_IOCTL");
 		abort();
 	}
@@ -285,6 +289,10 @@ static const char *set_up(enum kind kind, bool present)
 
 	if (access("/dev/gpusvm_test", F_OK))
 		return "needs CONFIG_DRM_GPUSVM_TEST";
+	if (sysconf(_SC_PAGESIZE) != PAGE)
+		return "needs pages of 4 KiB";
+	if (kind != SMALL && access(THP "enabled", F_OK))
+		return "needs CONFIG_TRANSPARENT_HUGEPAGE";
 	t.want = calloc(1, WINDOW);
 	t.got = calloc(1, WINDOW);
 	t.p = memory(kind);
@@ -315,7 +323,7 @@ static long left(void)
 	}
 	for (gpu = 0; gpu < GPUS; gpu++)
 		close(t.fd[gpu]);
-	return stale || mapped ? -1 : (long)vram;
+	return (stale && !t.racy) || mapped ? -1 : (long)vram;
 }
 
 /* Memory of each kind in each place, with what can happen to it */
@@ -423,7 +431,7 @@ TEST_F(memory, to_vram_and_back)
 	ASSERT_EQ(GPUSVM_TEST_IN_SYSTEM, places(gpu, t.p));
 }
 
-TEST_F(memory, to_each_vram)
+TEST_F_TIMEOUT(memory, to_each_vram, 120)
 {
 	static const int turn[] = { IOMMU, PEER, DIRECT, PEER, IOMMU, DIRECT, IOMMU };
 	unsigned int i;
@@ -875,33 +883,33 @@ static bool mixed(int gpu, int vram, unsigned long offset, unsigned long step)
 	       cpu_sees();
 }
 
-TEST_F(gpu, mixed_pages_ram_first)
+TEST_F_TIMEOUT(gpu, mixed_pages_ram_first, 120)
 {
 	ASSERT_TRUE(mixed(IOMMU, IOMMU, PAGE, PAGE));
 }
 
-TEST_F(gpu, mixed_pages_vram_first)
+TEST_F_TIMEOUT(gpu, mixed_pages_vram_first, 120)
 {
 	ASSERT_TRUE(mixed(IOMMU, IOMMU, 0, PAGE));
 }
 
-TEST_F(gpu, mixed_groups_ram_first)
+TEST_F_TIMEOUT(gpu, mixed_groups_ram_first, 120)
 {
 	ASSERT_TRUE(mixed(IOMMU, PEER, K64, K64));
 }
 
-TEST_F(gpu, mixed_groups_vram_first)
+TEST_F_TIMEOUT(gpu, mixed_groups_vram_first, 120)
 {
 	ASSERT_TRUE(mixed(IOMMU, PEER, 0, K64));
 }
 
-TEST_F(gpu, mixed_pages_direct)
+TEST_F_TIMEOUT(gpu, mixed_pages_direct, 120)
 {
 	ASSERT_TRUE(mixed(DIRECT, DIRECT, PAGE, PAGE));
 }
 
 /* If it is refused, the driver has it evicted, and gets on */
-TEST_F(gpu, mixed_is_evicted)
+TEST_F_TIMEOUT(gpu, mixed_is_evicted, 120)
 {
 	cpu_write(0, SIZE, 3);
 	ASSERT_EQ(0, migrate(IOMMU, t.p + K64, K64));
@@ -1122,8 +1130,8 @@ TEST_F(gpu, hugetlb)
 {
 	int fd = memfd(MFD_HUGETLB);
 
-	if (fd < 0)
-		SKIP(return, "needs hugetlb");
+	if (fd < 0 || mmap(t.p, HUGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != t.p)
+		SKIP(return, "needs a free huge page in hugetlb");
 	ASSERT_TRUE(file_is_used(fd, MAP_SHARED));
 }
 
@@ -1149,14 +1157,14 @@ TEST_F(gpu, timeslice)
 	long ms;
 
 	cpu_write(0, SIZE, 3);
-	ASSERT_EQ(0, migrate_for(IOMMU, t.p, HUGE, 0, 300));
 	clock_gettime(CLOCK_MONOTONIC, &before);
+	ASSERT_EQ(0, migrate_for(IOMMU, t.p, HUGE, 0, 300));
 	ASSERT_TRUE(cpu_sees());
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	ms = (after.tv_sec - before.tv_sec) * 1000 +
 	     (after.tv_nsec - before.tv_nsec) / 1000000;
-	/* It began before migration returned; if that took long, there is nothing to see */
-	ASSERT_LE(0, ms);
+	/* Less some jiffies */
+	ASSERT_LE(280, ms);
 	ASSERT_EQ(0, stats(IOMMU).vram);
 	ASSERT_TRUE(gpu_sees(IOMMU));
 }
@@ -1490,12 +1498,15 @@ TEST_F(gpu, process_is_killed)
 		kill(pid, SIGKILL);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_TRUE(WIFSIGNALED(status));
+		ASSERT_EQ(SIGKILL, WTERMSIG(status));
 	}
 	for (i = 0; i < 100 && stats(IOMMU).vram + stats(PEER).vram; i++)
 		usleep(100000);
 	ASSERT_EQ(0, stats(IOMMU).vram);
 	ASSERT_EQ(0, stats(PEER).vram);
 }
+
+static int talk[2];
 
 /* Ends, and leaves a child that alone has what is in VRAM; @fd is to talk with it */
 static void leave_to_child(int fd)
@@ -1510,6 +1521,8 @@ static void leave_to_child(int fd)
 		return;
 	for (gpu = 0; gpu < GPUS; gpu++)
 		close(t.fd[gpu]);
+	/* If the test fails, the other end is closed, and we end, too */
+	close(talk[0]);
 	/* Until the parent is gone */
 	close(alive[1]);
 	if (read(alive[0], &c, 1) || write(fd, "r", 1) != 1 || read(fd, &c, 1) != 1)
@@ -1520,7 +1533,7 @@ static void leave_to_child(int fd)
 
 TEST_F(gpu, child_outlives_process)
 {
-	int talk[2], status, evicted;
+	int status, evicted;
 	pid_t pid;
 	char c;
 
@@ -1543,6 +1556,9 @@ TEST_F(gpu, child_outlives_process)
 /* All at once: engines and the CPU each count in a word of its own in each page */
 
 #define ROUNDS	40
+#define SECONDS	60
+
+static volatile bool stop;
 
 struct counter {
 	pthread_t thread;
@@ -1562,7 +1578,7 @@ static void *count_by_gpu(void *arg)
 		.arg = 1,
 	};
 
-	for (; me->done < ROUNDS && !me->ret; me->done++) {
+	for (; me->done < ROUNDS && !stop && !me->ret; me->done++) {
 		struct gpusvm_test this = cmd;
 
 		if (me->done % 4 == 1)
@@ -1582,7 +1598,7 @@ static void *count_by_cpu(void *arg)
 	struct counter *me = arg;
 	unsigned long i;
 
-	for (; me->done < ROUNDS; me->done++)
+	for (; me->done < ROUNDS && !stop; me->done++)
 		for (i = 8 * GPUS; i < SIZE; i += PAGE)
 			++*(volatile uint64_t *)(t.p + i);
 	return NULL;
@@ -1623,9 +1639,11 @@ TEST_F_TIMEOUT(gpu, everybody_counts, 120)
 {
 	struct counter counters[GPUS + 1] = { };
 	unsigned int i, n, gone;
+	time_t end = time(NULL) + SECONDS;
 	unsigned long page;
 
 	swap_on();
+	t.racy = true;
 	for (i = 0; i <= GPUS; i++) {
 		counters[i].gpu = i;
 		ASSERT_EQ(0, pthread_create(&counters[i].thread, NULL,
@@ -1634,6 +1652,7 @@ TEST_F_TIMEOUT(gpu, everybody_counts, 120)
 	}
 	for (n = 0, gone = 0; gone <= GPUS; n++) {
 		disturb(n);
+		stop = time(NULL) > end;
 		while (gone <= GPUS && !pthread_tryjoin_np(counters[gone].thread, NULL))
 			gone++;
 	}
@@ -1641,7 +1660,7 @@ TEST_F_TIMEOUT(gpu, everybody_counts, 120)
 		ASSERT_EQ(0, counters[i].ret);
 	for (page = 0; page < SIZE; page += PAGE)
 		for (i = 0; i <= GPUS; i++)
-			ASSERT_EQ(ROUNDS, *(uint64_t *)(t.p + page + 8 * i));
+			ASSERT_EQ(counters[i].done, *(uint64_t *)(t.p + page + 8 * i));
 	TH_LOG("%u disturbances", n);
 }
 
