@@ -816,10 +816,12 @@ static void collect_when_told(char *p, int from, int to)
 {
 	char byte = map_by_ptes(p);
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* The first notifier of an mm is registered with all locks of its anon_vmas */
 	to_device(PRIVATE_B, map_anon(PAGE, false), 1, false);
 	if (write(to, &byte, 1) == 1 && read(from, &byte, 1) == 1) {
-		byte = to_device(PRIVATE_B, p, HUGE_NR, false) == 0;
+		/* The hole before is collected first, so that waiting is out of the question */
+		byte = to_device(PRIVATE_B, p - PAGE, HUGE_NR + 1, false) <= 1;
 		if (write(to, &byte, 1) == 1)
 			pause();
 	}
@@ -830,7 +832,7 @@ static void collect_when_told(char *p, int from, int to)
  * A folio that has to be split, and that another migration has locked, is left alone.
  * If one waited with other folios locked, two could wait for each other for ever.
  */
-TEST_F(hmm, no_wait_for_a_locked_folio)
+TEST_F_TIMEOUT(hmm, no_wait_for_a_locked_folio, 120)
 {
 	uint32_t hold = HMM_RANGE_HOLD_UNMAP;
 	int to_child[2], from_child[2];
@@ -842,7 +844,7 @@ TEST_F(hmm, no_wait_for_a_locked_folio)
 
 	NEED_DEVICE();
 	NEED_THP();
-	p = map_anon(2 * HUGE, true);
+	p = map_anon(3 * HUGE, true) + HUGE;
 	fill(p, 2 * HUGE);
 	ASSERT_EQ(0, pipe(to_child));
 	ASSERT_EQ(0, pipe(from_child));
@@ -910,9 +912,9 @@ static bool entries_around_drain(unsigned long *before, unsigned long *after)
  * migration entries are there: those who need the pages sleep, instead of trying to lock
  * them over and over, perhaps on the CPU that is waited for.
  */
-TEST_F(hmm, drained_when_all_entries_are_there)
+TEST_F_TIMEOUT(hmm, drained_when_all_entries_are_there, 240)
 {
-	unsigned long before, after, round;
+	unsigned long before, after, round, i;
 	bool drained = false;
 	uint64_t src[16];
 	pid_t child;
@@ -934,6 +936,7 @@ TEST_F(hmm, drained_when_all_entries_are_there)
 		/* The second mm has its entries replaced one by one */
 		child = fork();
 		if (!child) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			pause();
 			_exit(0);
 		}
@@ -943,6 +946,8 @@ TEST_F(hmm, drained_when_all_entries_are_there)
 				  SELECT_SYSTEM, p, 16, NULL, src));
 		watch_end(ENTRY);
 		watch_end(DRAIN);
+		for (i = 0; i < 16; i++)
+			EXPECT_EQ(MPFN_MIGRATE, src[i] & MPFN_MIGRATE);
 		drained = entries_around_drain(&before, &after);
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
@@ -1062,6 +1067,16 @@ static char *map_private_file(bool huge)
 	return p;
 }
 
+/* They are mapped, too */
+static char *map_private_file_read(bool huge)
+{
+	char *p = map_private_file(huge);
+
+	if (p)
+		read_pages(p, HUGE);
+	return p;
+}
+
 FIXTURE(fault) { };
 
 FIXTURE_VARIANT(fault)
@@ -1090,6 +1105,9 @@ FIXTURE_VARIANT_ADD(fault, huge_foreign) {
 };
 FIXTURE_VARIANT_ADD(fault, private_file) {
 	.map = map_private_file, .each = true,
+};
+FIXTURE_VARIANT_ADD(fault, private_file_read) {
+	.map = map_private_file_read, .each = true, .without = true,
 };
 
 FIXTURE_SETUP(fault)
@@ -1244,6 +1262,7 @@ TEST_F(hmm, fault_in_read_only_memory)
 TEST_F(hmm, fault_beyond_the_end_of_the_file)
 {
 	uint64_t src[HUGE_NR];
+	bool twice = false;
 	char *p;
 	int fd;
 
@@ -1251,8 +1270,12 @@ TEST_F(hmm, fault_beyond_the_end_of_the_file)
 	fd = memfd_new(HUGE / 2, 0);
 	p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	ASSERT_NE(MAP_FAILED, p);
+	NEED(faults_begin(), "needs kprobes");
 	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
 			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	/* The first that fails does not end it */
+	EXPECT_EQ(HUGE_NR, faults_end(p, HUGE_NR, &twice));
+	EXPECT_FALSE(twice);
 	EXPECT_EQ(HUGE_NR / 2, moved(src));
 	close(fd);
 }
