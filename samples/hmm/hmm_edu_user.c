@@ -554,11 +554,21 @@ static void start_all(void)
 	}
 }
 
+static bool all_disturbed(void)
+{
+	for (unsigned int i = 0; i < NR_DISTURBERS; i++)
+		if (!disturbers[i].done)
+			return false;
+	return true;
+}
+
 static void wait_until_done(void)
 {
 	time_t start = time(NULL), last = start;
 
-	while (copies < wanted && !wrong && any_device()) {
+	/* A busy machine may have done its copies before some have disturbed any */
+	while ((copies < wanted || (!all_disturbed() && time(NULL) < start + 300)) &&
+	       !wrong && any_device()) {
 		usleep(100000);
 		if (time(NULL) < last + 5)
 			continue;
