@@ -43,14 +43,6 @@ void *must(void *p, const char *what)
 	return p;
 }
 
-uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
 void run_on(int cpu)
 {
 	cpu_set_t cpus;
@@ -285,15 +277,6 @@ static void do_instructions(void)
 }
 
 /* Many threads on disjoint ranges of one mm */
-
-static void run_on(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-}
 
 struct worker {
 	pthread_t thread;

@@ -12,8 +12,6 @@
 /* Prints a line of row, who, round, value and unit */
 void result(const char *row, int round, double value, const char *unit);
 void *must(void *p, const char *what);
-/* Nanoseconds; with QEMU's -icount shift=0, instructions */
-uint64_t now(void);
 /* The calling thread runs on this processor only */
 void run_on(int cpu);
 
