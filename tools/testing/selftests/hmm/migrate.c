@@ -1196,6 +1196,13 @@ TEST_F_TIMEOUT(fault, collected_in_one_call, 300)
 	munmap(p, HUGE);
 }
 
+/* 2 MiB to device A, with what has to be faulted first */
+static int fault_and_take(const char *p, uint64_t *src)
+{
+	return move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
+		    SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src);
+}
+
 /* Nothing is faulted for those who do not select system memory */
 TEST_F(hmm, fault_is_for_system_memory)
 {
@@ -1225,8 +1232,7 @@ TEST_F(hmm, fault_leaves_own_memory)
 	p = map_present(false);
 	ASSERT_EQ(HUGE_NR / 2, to_device(PRIVATE_A, p, HUGE_NR / 2, false));
 	NEED(faults_begin(), "needs kprobes");
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	ASSERT_EQ(0, fault_and_take(p, src));
 	EXPECT_EQ(0, faults_end(p, HUGE_NR, &twice));
 	EXPECT_EQ(HUGE_NR / 2, moved(src));
 	EXPECT_TRUE(is_owned(PRIVATE_A, p));
@@ -1244,16 +1250,14 @@ TEST_F(hmm, fault_in_read_only_memory)
 	p = map_foreign(false);
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, mprotect(p, HUGE, PROT_READ));
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	ASSERT_EQ(0, fault_and_take(p, src));
 	EXPECT_EQ(HUGE_NR, moved(src));
 	EXPECT_TRUE(filled(p, HUGE));
 	p = map_private_file(false);
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, mprotect(p, HUGE, PROT_READ));
 	NEED(faults_begin(), "needs kprobes");
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	ASSERT_EQ(0, fault_and_take(p, src));
 	EXPECT_EQ(0, faults_end(p, HUGE_NR, &twice));
 	EXPECT_EQ(0, moved(src));
 }
@@ -1271,8 +1275,7 @@ TEST_F(hmm, fault_beyond_the_end_of_the_file)
 	p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	NEED(faults_begin(), "needs kprobes");
-	ASSERT_EQ(0, move(PRIVATE_A, PRIVATE_A, HMM_RANGE_TO_DEVICE,
-			  SELECT_SYSTEM | MIGRATE_FAULT, p, HUGE_NR, NULL, src));
+	ASSERT_EQ(0, fault_and_take(p, src));
 	/* The first that fails does not end it */
 	EXPECT_EQ(HUGE_NR, faults_end(p, HUGE_NR, &twice));
 	EXPECT_FALSE(twice);

@@ -347,17 +347,9 @@ struct rival {
 	uint64_t ask;
 	bool huge, fault;
 	unsigned long rounds, moving, idle, lost;
-	uint64_t longest;
+	uint64_t longest;	/* in ms */
 	char why[200];
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
-}
 
 /* Has it all been in this device's memory when it was asked for? */
 static bool rival_has_all(const struct rival *r, const struct call *c)
@@ -384,7 +376,7 @@ static void rival_ask(struct rival *r, struct call *c, uint64_t ask)
 
 static void rival_round(struct rival *r, struct call *c)
 {
-	uint64_t begin = now_ms(), took;
+	uint64_t begin = now(), took;
 	long moved;
 
 	if (!r->fault)
@@ -398,7 +390,7 @@ static void rival_round(struct rival *r, struct call *c)
 	r->rounds++;
 	r->moving += moved > 0;
 	r->idle += moved == 0 && !c->raw.ret && rival_has_all(r, c);
-	took = now_ms() - begin;
+	took = (now() - begin) / 1000000;
 	if (took > r->longest)
 		r->longest = took;
 }
