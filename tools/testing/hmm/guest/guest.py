@@ -93,9 +93,9 @@ DRIVER = ["lib/test_hmm/test_hmm.ko",
 TESTS = {
     "hmm": Tests("hmm", [DRIVER]),
     "hmm-tests": Tests("mm", [DRIVER], ["hmm-tests"], ["{out}/hmm-tests"]),
-    # Built-in code has no module
     "gpusvm": Tests("gpusvm", [["drivers/gpu/drm/drm_gpusvm_helper.ko"],
                                ["drivers/gpu/drm/tests/drm_gpusvm_test.ko"]]),
+    # Built-in code has no module
     "rdma": Tests("rdma", [[f"{name}.ko"] for name in (
         "drivers/net/dummy", "drivers/block/brd", "drivers/block/loop", "net/ipv4/udp_tunnel",
         "net/ipv6/ip6_udp_tunnel", "drivers/infiniband/core/ib_core",
