@@ -152,8 +152,13 @@ emulated() {
 			-- devices >>"$out/emulated.tsv"
 		say "emulated: counting instructions, $kernel"
 		in_guest "$kernel" "$who" -c 1 -t 1200 "--qemu=-icount shift=0,sleep=off" -- \
-			instructions device-instructions latency >>"$out/emulated.tsv"
+			fault-instructions call-instructions device-instructions latency \
+			>>"$out/emulated.tsv"
 	done
+	say "emulated: counting instructions, without events in mm/hmm.c"
+	KERNEL_MAKE=CFLAGS_hmm.o=-DNOTRACE "$here/base/kernel.sh" no-events
+	in_guest no-events no-events -c 1 "--qemu=-icount shift=0,sleep=off" -- \
+		call-instructions >>"$out/emulated.tsv"
 }
 
 # UML has several processors with seccomp only. Each guest runs one kernel, so the kernels

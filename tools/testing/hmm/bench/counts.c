@@ -258,11 +258,10 @@ static void do_fault_instructions(void)
 	large_instructions();
 }
 
-static void do_instructions(void)
+static void do_call_instructions(void)
 {
 	char *p = must(map_anon(HUGE, false), "memory");
 
-	do_fault_instructions();
 	fill(p, HUGE);
 	instructions("icount-4k", p, HUGE_NR, ASK_NOTHING, false);
 	instructions("icount-4k-w", p, HUGE_NR, ASK_WRITE, false);
@@ -495,7 +494,8 @@ static const struct {
 	void (*run)(void);
 } cases[] = {
 	{ "calls", do_calls },
-	{ "instructions", do_instructions },
+	{ "fault-instructions", do_fault_instructions },
+	{ "call-instructions", do_call_instructions },
 	{ "scaling", do_scaling },
 	{ "writer", do_writer },
 	{ "latency", do_latency },
