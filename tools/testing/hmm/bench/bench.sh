@@ -111,7 +111,7 @@ in_uml() {
 	grep -q $'hmm-bench: end\t0' "$out/$part.log" ||
 		die "$part: $(grep -m1 hmm-bench: "$out/$part.log" || echo did not start); see $out/$part.log"
 	tr -d '\r' <"$out/$part.log" | awk -F'hmm-bench: ' -v OFS='\t' '
-	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], f[4] > 1 ? "ns/page" : "ns" }' >"$out/$part.tsv"
+	NF == 2 && split($2, f, "\t") == 5 { print f[1], f[2], f[3], f[5] / f[4], (f[4] > 1 ? "ns/page" : "ns") }' >"$out/$part.tsv"
 }
 
 native() {
