@@ -483,7 +483,7 @@ static int hmm_cond_resched_at(const struct hmm_walk *hw, unsigned long addr)
 }
 
 /* How much to answer between checks for signals: a few microseconds */
-#define HMM_PART	(4096UL << PAGE_SHIFT)
+#define HMM_PART	(16384UL << PAGE_SHIFT)
 
 /* Handles the pages from @addr to @end, which are all of one @leaf */
 static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
