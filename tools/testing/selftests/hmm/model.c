@@ -34,6 +34,8 @@
 #define REGION_NR		(2 * HUGE_NR + 2 * EDGE)
 /* An address range that nobody else uses */
 #define REGION_AT		(1UL << (sizeof(long) == 8 ? 45 : 30))
+/* The large folios that PTEs map */
+#define MTHP_NR			16UL
 /* The pages around a file fault that it maps, too */
 #define WINDOW			16UL
 
@@ -515,25 +517,67 @@ static void do_fork(struct step *s)
 	}
 }
 
+/* Pages that a migration to @dev has faulted first; never its own ones */
+static void were_faulted(const struct step *s, int dev)
+{
+	unsigned long i;
+
+	for (i = s->first; i < s->first + s->nr; i++) {
+		struct page *p = &pages[i];
+
+		if (p->kind == SHARED || !can_read(p) || p->state == dev_state(dev))
+			continue;
+		neighbours_may_come(i);
+		/* Not left in swap, or exclusive to a device */
+		if (p->state == OTHER && !p->wp)
+			p->state = 0;
+		p->state |= PRESENT;
+		if (!(p->prot & PROT_WRITE))
+			continue;
+		p->writable = MAYBE;
+		if (p->kind == PRIVATE && !p->copied) {
+			p->value = file_value[i];
+			p->copied = true;
+			p->unsure = true;
+		}
+	}
+}
+
+/* The pages of a folio that was moved as one, to memory of @dev or from it */
+static unsigned long moved_whole(unsigned long i, int dev)
+{
+	struct call *c = call_new(at(i), 1);
+	unsigned long nr = MTHP_NR;
+
+	c->raw.owner = dev;
+	if (!call_ask(c, ASK_NOTHING) && answer_order(c->e[0]) == hmm.pmd_order)
+		nr = HUGE_NR;
+	call_free(c);
+	return nr;
+}
+
 static void do_move(struct step *s, int dev, uint32_t to, uint64_t select)
 {
 	static uint64_t src[1200];
 	struct hmm_range_migrate cmd = {
 		.addr = (uintptr_t)at(s->first), .nr = s->nr,
 		.src = (uintptr_t)src, .owner = dev, .to = to,
-		.select = select | (draw(s) % 2 ? SELECT_COMPOUND : 0),
+		.select = select | (draw(s) % 2 ? SELECT_COMPOUND : 0) |
+			  (draw(s) % 2 ? SELECT_MTHP : 0),
 	};
 	unsigned long i, j, nr;
 
-	say("move %lu pages at %lu to %s %d%s", s->nr, s->first,
+	say("move %lu pages at %lu to %s %d, select %#llx", s->nr, s->first,
 	    to == HMM_RANGE_TO_DEVICE ? "device" : "system, from", dev,
-	    cmd.select & SELECT_COMPOUND ? ", huge ones whole" : "");
+	    (unsigned long long)cmd.select);
 	memset(src, 0, sizeof(src));
 	if (ioctl(hmm_fd[dev], HMM_RANGE_MIGRATE, &cmd))
 		return;
+	if (select & MIGRATE_FAULT)
+		were_faulted(s, dev);
 	may_split(s);
 	for (i = 0; i < s->nr; i += nr) {
-		nr = src[i] & MPFN_COMPOUND ? HUGE_NR : 1;
+		nr = src[i] & MPFN_COMPOUND ? moved_whole(s->first + i, dev) : 1;
 		if (!(src[i] & MPFN_MIGRATE))
 			continue;
 		for (j = s->first + i; j < s->first + i + nr && j < REGION_NR; j++) {
@@ -552,6 +596,11 @@ static void do_move(struct step *s, int dev, uint32_t to, uint64_t select)
 static void do_to_device(struct step *s)
 {
 	do_move(s, draw(s) % 2, HMM_RANGE_TO_DEVICE, SELECT_SYSTEM);
+}
+
+static void do_fault_to_device(struct step *s)
+{
+	do_move(s, draw(s) % 2, HMM_RANGE_TO_DEVICE, SELECT_SYSTEM | MIGRATE_FAULT);
 }
 
 static void do_to_system(struct step *s)
@@ -907,7 +956,8 @@ static const struct {
 	{ do_protect, 5 },
 	{ do_drop, 5 },
 	{ do_fork, 3 },
-	{ do_to_device, 6 },
+	{ do_to_device, 4 },
+	{ do_fault_to_device, 4 },
 	{ do_to_system, 3 },
 	{ do_collapse, 2 },
 	{ do_advise, 3 },
@@ -1063,12 +1113,16 @@ static void explain(struct __test_metadata *_metadata, unsigned long failed)
 	free(list);
 }
 
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define MTHP_ENABLED	THP "hugepages-64kB/enabled"
+
 static void swap_and_quiet(void)
 {
-	const char *khugepaged =
-		"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs";
+	const char *khugepaged = THP "khugepaged/scan_sleep_millisecs";
 
 	swap_on();
+	/* Where no huge page fits, there are large folios */
+	write_file(MTHP_ENABLED, "madvise");
 	/* Only the steps may change anything */
 	write_file(khugepaged, "100000000");
 }
@@ -1107,6 +1161,7 @@ TEST_F_TIMEOUT(hmm, random_steps_agree_with_the_model, 24 * 3600)
 	TH_LOG("%lu calls, %lu answers", report->calls, report->answers);
 	if (!right)
 		explain(_metadata, report->step);
+	write_file(MTHP_ENABLED, "never");
 	EXPECT_TRUE(right);
 }
 
