@@ -254,11 +254,13 @@ maintainers() { # PATHS
 		--multiline "$out/paths" 2>"$out/log") || die "get_maintainer.pl: $(head -1 "$out/log")"
 }
 
-# Whom a mail is for, by the paths in it. What nobody maintains is for HMM's maintainers
+# Whom a mail is for, by the paths in it. What nobody maintains is for HMM's maintainers.
+# drm_gpusvm and drm_pagemap have no entry: xe's maintainers wrote them, and only xe uses them
 recipients() { # MAIL
 	local paths known
 
 	paths=$(grep -E '^(---|\+\+\+) [ab]/' "$1")
+	! grep -qE '/drm_(gpusvm|pagemap)' <<<"$paths" || paths+=$'\n+++ b/drivers/gpu/drm/xe/xe_svm.c'
 	known=$GIT_DIR/recipients/$(sha1sum <<<"$paths" | cut -d' ' -f1)
 	if [ ! -e "$known" ]; then
 		mkdir -p "$GIT_DIR/recipients"
