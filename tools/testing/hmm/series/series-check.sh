@@ -135,11 +135,13 @@ check_addressed() {
 	mapfile -t mails < <(find "$out"/*/patches -name '*.patch')
 	[ "${#mails[@]}" -gt "$("${linux[@]}" rev-list --count base..refs/heads/all)" ] || die "mails are missing"
 	! grep -L '^To: ' "${mails[@]}" | grep . || die "these mails have no To:"
-	# The headers only: "Cc: stable" in a message is not for mails before the fix is public
+	# The messages, too: git send-email takes Cc: from there
 	! for mail in "$out"/{security/patches,all/patches/security}/*; do
-		sed '/^$/q' "$mail"
+		sed '/^---$/q' "$mail"
 	done | grep -E '^(To|Cc|   ).*@(vger|lists|kvack)' ||
 		die "mails of the series security would go to these lists"
+	! sed -s '/^$/q' "$out"/{security/patches,all/patches/security}/* | grep -E '^Subject: .*[0-9]/' ||
+		die "mails of the series security are numbered, but not for a series"
 }
 
 # A line "PATCH TYPE" in series/checkpatch, both shell patterns, allows complaints of

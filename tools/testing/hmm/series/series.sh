@@ -9,6 +9,8 @@
 #   build/series/NAME/quilt/patches/  for debian/patches: DEP-3 headers, series
 #   build/series/all/                 the same for all series, one on top of the other;
 #                                     patches/NAME/ is for a tree that has those before it
+#   build/series/security/            mails that go to nobody but maintainers, one by one:
+#                                     no numbers, no cover letter, no pull-request
 #
 # series/README.md describes the input. The same input produces the same output, bit for
 # bit. SIGNOFF="Name <mail>" signs off, or else git's user.
@@ -277,25 +279,32 @@ header() { # NAME ADDRESSES
 }
 
 # Adds To: maintainers and Cc: lists. Security fixes are not for lists: see
-# Documentation/process/security-bugs.rst
+# Documentation/process/security-bugs.rst. git send-email would send them to the list in
+# "Cc: stable", too; stable-kernel-rules.rst has an address for that which goes nowhere
 address() { # SERIES MAIL RECIPIENTS
-	local to cc='security@kernel.org'
+	local to cc='security@kernel.org' stable=stable@kernel.org
 
 	to=$(sed -nE 's/ \((maintainer|supporter):.*//p' <<<"$3" | awk '!seen[$0]++')
-	[ "$1" = security ] || cc=$(sed -E '/ \((maintainer|supporter):/d; s/ \(.*//' <<<"$3" | awk '!seen[$0]++')
+	if [ "$1" != security ]; then
+		cc=$(sed -E '/ \((maintainer|supporter):/d; s/ \(.*//' <<<"$3" | awk '!seen[$0]++')
+		stable=stable@vger.kernel.org
+	fi
 	cc=$(grep -vxF -f <(echo "$to") <<<"$cc" || true)
-	awk -v to="$(header To "$to"; header Cc "$cc")" '/^$/ && !done++ { print to } 1' "$2" >"$out/mail"
+	awk -v to="$(header To "$to"; header Cc "$cc")" '/^$/ && !done++ { print to } 1' "$2" |
+		sed "1,/^---\$/s/^Cc: stable@vger\.kernel\.org/Cc: $stable/" >"$out/mail"
 	mv "$out/mail" "$2"
 }
 
-# Mails of a range of commits. The cover letter goes to all who get any of the rest
+# Mails of a range of commits. The cover letter goes to all who get any of the rest. Security
+# fixes are sent one by one, each for itself
 mails() { # SERIES DIR RANGE
-	local mail found all=''
+	local mail found all='' how=(--cover-letter --cover-from-description=subject)
 
+	[ "$1" != security ] || how=(--no-cover-letter --no-numbered)
 	git config "branch.$1.description" "$(cat "$out/cover")"
 	# format-patch takes the cover letter from the current branch
 	git symbolic-ref HEAD "refs/heads/$1"
-	git format-patch -q --signature=hmm --stat=72 -M --cover-letter --cover-from-description=subject \
+	git format-patch -q --signature=hmm --stat=72 -M "${how[@]}" \
 		--subject-prefix="$(subject_prefix "$1")" -o "$2" "$3"
 	for mail in "$2"/*.patch; do
 		[[ $mail != */0000-* ]] || continue
@@ -303,7 +312,7 @@ mails() { # SERIES DIR RANGE
 		all+=$found$'\n'
 		address "$1" "$mail" "$found"
 	done
-	address "$1" "$2/0000-cover-letter.patch" "$(grep . <<<"$all" | sort -u)"
+	[ "$1" = security ] || address "$1" "$2/0000-cover-letter.patch" "$(grep . <<<"$all" | sort -u)"
 }
 
 quilt() { # DIR RANGE
@@ -334,7 +343,11 @@ make_alone() { # NAME
 	cover "$1" >"$out/cover"
 	mails "$1" "$out/$1/patches" "base..refs/heads/$1"
 	quilt "$out/$1/quilt/patches" "base..refs/heads/$1"
-	pull_request "$1"
+	if [ "$1" = security ]; then
+		cp "$out/cover" "$out/$1/README"
+	else
+		pull_request "$1"
+	fi
 	say "$1: $(order "$1" | wc -l) patches"
 }
 
