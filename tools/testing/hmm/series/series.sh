@@ -243,7 +243,7 @@ cover() { # NAME [BEFORE]...
 		printf '\nBase: Linux %s with the series before this one: %s.\n' "$version" "$*"
 		return
 	fi
-	printf '\nBase: Linux %s, which needs nothing else. The result was not tested on any\nother version.\n' "$version"
+	printf '\nBase: Linux %s, without any other series. The result was not tested on any\nother version.\n' "$version"
 	also=$(shared "$name")
 	[ -z "$also" ] ||
 		printf '\nPatches that are also in other series, for trees that do not have those:\n%s\n' "$also"
@@ -296,11 +296,12 @@ address() { # SERIES MAIL RECIPIENTS
 }
 
 # Mails of a range of commits. The cover letter goes to all who get any of the rest. Security
-# fixes are sent one by one, each for itself
+# fixes are sent one by one, each for itself, and a single patch needs no cover letter
 mails() { # SERIES DIR RANGE
-	local mail found all='' how=(--cover-letter --cover-from-description=subject)
+	local mail found all='' how=(--no-cover-letter --no-numbered)
 
-	[ "$1" != security ] || how=(--no-cover-letter --no-numbered)
+	[ "$1" = security ] || [ "$(git rev-list --count "$3")" = 1 ] ||
+		how=(--cover-letter --cover-from-description=subject)
 	git config "branch.$1.description" "$(cat "$out/cover")"
 	# format-patch takes the cover letter from the current branch
 	git symbolic-ref HEAD "refs/heads/$1"
@@ -312,7 +313,8 @@ mails() { # SERIES DIR RANGE
 		all+=$found$'\n'
 		address "$1" "$mail" "$found"
 	done
-	[ "$1" = security ] || address "$1" "$2/0000-cover-letter.patch" "$(grep . <<<"$all" | sort -u)"
+	[ ! -e "$2/0000-cover-letter.patch" ] ||
+		address "$1" "$2/0000-cover-letter.patch" "$(grep . <<<"$all" | sort -u)"
 }
 
 quilt() { # DIR RANGE
