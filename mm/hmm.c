@@ -47,7 +47,8 @@
  * 5. The order is the CPU's: 2^order pages, aligned, mapped by one entry, with
  *    one set of flags.
  * 6. After an error, entries before the page that failed hold answers; that one
- *    and those behind it hold what the caller put there.
+ *    and those behind it hold what the caller put there, or 0 where an unlocked
+ *    call has started over and reads no requests from entries.
  * 7. An answer is never taken for a request, not even when a call starts over.
  * 8. Nothing is held on return that was not held before: no lock, no RCU read
  *    section, no kmap.
