@@ -1019,7 +1019,7 @@ static bool hmm_test_is_touched(unsigned long page)
 	       page % TABLE_PAGES > TABLE_PAGES - 3;
 }
 
-/* Promise 5: every entry is written, from any start to any end */
+/* Every entry is written, from any start to any end */
 static void hmm_test_every_entry(struct kunit *test)
 {
 	static const unsigned int edges[] = { 0, 1, 2, 36, 37, 38 };
@@ -1072,7 +1072,7 @@ static void hmm_test_many_vmas(struct kunit *test)
 	}
 }
 
-/* Promise 4: the answered page is the one the process sees */
+/* The answered page is the one the process sees */
 static void hmm_test_data(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1093,7 +1093,7 @@ static void hmm_test_data(struct kunit *test)
 
 /* Errors */
 
-/* Promise 6: answers before the page that failed, inputs from it on */
+/* Answers before the page that failed, inputs from it on */
 static void hmm_test_error_keeps_inputs(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1142,7 +1142,7 @@ static void hmm_test_expect_refused(struct hmm_test *t, unsigned long start,
 	hmm_test_expect_untouched(t, 0, 8);
 }
 
-/* Promise 7: unaligned, empty, reversed, or outside the notifier's interval */
+/* Unaligned, empty, reversed, or outside the notifier's interval */
 static void hmm_test_bad_range(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1218,7 +1218,7 @@ static void hmm_test_dropped_lock(struct kunit *test)
 
 /* Invalidation */
 
-/* Promise 7: a stale sequence is noticed before anything is done */
+/* A stale sequence is noticed before anything is done */
 static void hmm_test_busy(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1277,8 +1277,8 @@ static vm_fault_t hmm_test_serve_changing_once(struct hmm_test *t,
 }
 
 /*
- * Promise 11: a call whose own faults call the notifier faults the requested
- * pages, and no others, before it gives up, which it does once.
+ * A call whose own faults call the notifier faults the requested pages, and no
+ * others, before it gives up, which it does once.
  */
 struct hmm_own {
 	const char *name;
@@ -1440,7 +1440,7 @@ static void hmm_test_others_at_once(struct kunit *test)
 	hmm_test_expect_untouched(t, 0, 4);
 }
 
-/* Promise 7: the unlocked call gives up after its timeout, not before */
+/* The unlocked call gives up after its timeout, not before */
 static void hmm_test_timeout(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1565,7 +1565,7 @@ static void hmm_test_fault_flags(struct kunit *test)
 
 /* Sticky bits */
 
-/* Promise 10: they belong to the driver, and change nothing */
+/* Sticky bits belong to the driver, and change nothing */
 static void hmm_test_sticky(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1599,7 +1599,7 @@ static void hmm_test_clear_sticky(struct hmm_test *t)
 		t->pfns[i] &= ~HMM_PFN_DMA_MAPPED;
 }
 
-/* Promise 10: bits that the notifier clears during a call are not set again */
+/* Bits that the notifier clears during a call are not set again */
 static void hmm_test_sticky_cleared(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1644,7 +1644,7 @@ static enum hrtimer_restart hmm_sticky_fire(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
-/* Promise 10: bits are set and cleared by others while a call runs */
+/* Bits are set and cleared by others while a call runs */
 static void hmm_test_sticky_changes(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1749,7 +1749,7 @@ static void hmm_test_killed_retrying(struct kunit *test)
 	hmm_test_expect_untouched(t, 0, 1);
 }
 
-/* Promise 7: the pages of an mm that the OOM killer reaps are gone */
+/* The pages of an mm that the OOM killer reaps are gone */
 static void hmm_test_reaped(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
@@ -1768,7 +1768,7 @@ static void hmm_test_reaped(struct kunit *test)
 
 /* hmm_dma: answers mapped in DMA entries of the device */
 
-/* Promise 7: invalid sizes are refused, and leave nothing to undo */
+/* Invalid sizes are refused, and leave nothing to undo */
 static void hmm_test_dma_sizes(struct kunit *test)
 {
 	static const struct { size_t nr, size; } ill[] = {
@@ -1866,9 +1866,9 @@ static void hmm_test_dma_entries(struct kunit *test)
 }
 
 /*
- * Promise 4: DMA entries that begin in the middle of a huge mapping. An entry that
- * is entirely inside it is contiguous, one that it ends in is not if another page
- * follows. An unaligned one is refused, although its pages are contiguous.
+ * DMA entries that begin in the middle of a huge mapping. An entry that is entirely
+ * inside it is contiguous, one that it ends in is not if another page follows. An
+ * unaligned one is refused, although its pages are contiguous.
  */
 static void hmm_test_dma_amid_mapping(struct kunit *test)
 {

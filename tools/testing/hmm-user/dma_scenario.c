@@ -406,7 +406,7 @@ void scenario_dma(const struct bounds *b)
 	hmm_dma_maps.counter = 0;
 	w.twists = b->twists;
 	if (!any_map()) {
-		promise(hmm_dma_in_use(), "10: sticky bits are handled while a region exists");
+		promise(hmm_dma_in_use(), "sticky: sticky bits are handled while a region exists");
 		for (idx = 0; idx < nr_entries; idx++)
 			any_answers(idx);
 		while (calls--)
@@ -416,6 +416,6 @@ void scenario_dma(const struct bounds *b)
 		hmm_dma_map_free(&dev, &map);
 	}
 	promise(!dma.direct || !dev.must_unmap, "dma: nothing stays mapped");
-	promise(!w.allocated, "8: no memory is left");
-	promise(!hmm_dma_in_use(), "10: no region, no sticky bits");
+	promise(!w.allocated, "memory: none is left");
+	promise(!hmm_dma_in_use(), "sticky: no region, no sticky bits");
 }

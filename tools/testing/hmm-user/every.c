@@ -28,7 +28,7 @@ void promise_broken(const char *what)
 {
 	unsigned int i;
 
-	printf("not ok: promise %s\n# again: page %u, %u pages, %s, choices", what,
+	printf("not ok: %s\n# again: page %u, %u pages, %s, choices", what,
 	       shape.first, shape.nr, shape.unlocked ? "unlocked" : "locked");
 	for (i = 0; i < next_choice; i++)
 		printf(" %u", choices[i].chosen);

@@ -8,7 +8,7 @@ static size_t nr_bytes;
 
 void promise_broken(const char *what)
 {
-	printf("not ok: promise %s\n", what);
+	printf("not ok: %s\n", what);
 	fflush(stdout);
 	abort();
 }

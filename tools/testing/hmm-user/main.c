@@ -11,7 +11,7 @@ static unsigned long world, first_world;
 
 void promise_broken(const char *what)
 {
-	printf("not ok: promise %s\n# again: -s %lu -n 1\n", what, world);
+	printf("not ok: %s\n# again: -s %lu -n 1\n", what, world);
 	fflush(stdout);
 	abort();
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What hmm_range_fault() promises, as assertions for tests, fuzzer and proof.  Numbers
- * are those of the promises in mm/hmm.c.
+ * What hmm_range_fault() promises, as assertions for tests, fuzzer and proof.
  *
  * What a page is to the caller is determined again from the arrays of the world, by
  * the table in mm/hmm.c, with none of its code.
@@ -107,25 +106,25 @@ void oracle_fault(struct vm_area_struct *vma, unsigned int page,
 	struct meaning now;
 
 	promise(world_addr(page) >= w.range->start && world_addr(page) < w.range->end,
-		"2: no page outside of the range is faulted");
+		"fault: no page outside of the range is faulted");
 	request = oracle_request(w.range, w.inputs[page]);
-	promise(request, "2: only requested pages are faulted");
+	promise(request, "fault: only requested pages are faulted");
 	promise(!(flags & FAULT_FLAG_WRITE) == !(request & HMM_PFN_REQ_WRITE),
-		"2: a page is faulted for writing if it was asked for that");
-	promise(oracle_is_for_devices(vma), "7: no page is faulted that no device may access");
+		"fault: a page is faulted for writing if it was asked for that");
+	promise(oracle_is_for_devices(vma), "fault: no page is faulted that no device may access");
 	promise(!(flags & FAULT_FLAG_WRITE) || oracle_is_writable(vma),
-		"7: what cannot be written to is not faulted for that");
-	promise(flags & FAULT_FLAG_REMOTE, "2: it is not the caller's own memory");
+		"fault: what cannot be written to is not faulted for that");
+	promise(flags & FAULT_FLAG_REMOTE, "fault: FAULT_FLAG_REMOTE is set");
 
 	w.faults_here = page == w.last_faulted ? w.faults_here + 1 : 1;
 	w.last_faulted = page;
-	promise(w.faults_here <= ORACLE_MAX_TRIES, "11: a page is not faulted forever");
+	promise(w.faults_here <= ORACLE_MAX_TRIES, "progress: a page is not faulted forever");
 	w.did_not_come |= w.faults_here == ORACLE_MAX_TRIES;
 	if (w.others_changed)
 		return;
 	now = oracle_meaning(page);
-	promise(!now.refused, "7: a refused page is not faulted");
-	promise(request & ~now.answer, "2: a page that satisfies the request is not faulted");
+	promise(!now.refused, "fault: a refused page is not faulted");
+	promise(request & ~now.answer, "fault: a page that satisfies the request is not faulted");
 }
 
 /* Entries, after the call */
@@ -167,7 +166,7 @@ static void check_form(unsigned long entry)
 		promise(!(entry & HMM_PFN_ERROR), "table: VALID or ERROR");
 	else
 		promise(!entry || entry == HMM_PFN_ERROR,
-			"3: nothing but ERROR without VALID");
+			"answer: nothing but ERROR without VALID");
 }
 
 /* Answers are still true if the notifier was not called */
@@ -178,8 +177,8 @@ static void check_holds(unsigned long entry, unsigned int page)
 
 	if (!(entry & HMM_PFN_VALID))
 		return;
-	promise((entry & place) == (now & place), "4: the page is the one that is mapped");
-	promise(!(entry & ~now & HMM_PFN_WRITE), "12: WRITE only for writable and dirty pages");
+	promise((entry & place) == (now & place), "answer: the page is the one that is mapped");
+	promise(!(entry & ~now & HMM_PFN_WRITE), "answer: WRITE only for writable and dirty pages");
 }
 
 static bool same_block(unsigned long entry, unsigned int page)
@@ -196,7 +195,7 @@ static void check_order(const struct hmm_range *range, unsigned int i)
 
 	if (i && (same_block(entry, page) || same_block(entry_at(range, i - 1), page)))
 		promise(entry == entry_at(range, i - 1) + 1,
-			"5: pages of one entry have one order, one set of flags");
+			"order: pages of one entry have one order, one set of flags");
 }
 
 static void check_answers(const struct hmm_range *range, unsigned int nr)
@@ -207,8 +206,8 @@ static void check_answers(const struct hmm_range *range, unsigned int nr)
 	for (i = 0; i < nr; i++) {
 		promise(!(oracle_request(range,
 					 w.inputs[world_page(range->start) + i]) &
-			  ~entry_at(range, i)), "1: what was asked for is answered");
-		promise(is_answer(range, i), "4: an answer is what the entry meant");
+			  ~entry_at(range, i)), "request: what was asked for is answered");
+		promise(is_answer(range, i), "answer: an answer is what the entry meant");
 		check_form(entry_at(range, i));
 		if (stale)
 			continue;
@@ -258,13 +257,13 @@ static void check_split(const struct hmm_range *range, unsigned int nr, int ret,
 		answers++;
 	while (inputs > 0 && is_input(range, inputs - 1, unlocked))
 		inputs--;
-	promise(inputs <= answers, "6: answers before the page that failed, then inputs");
+	promise(inputs <= answers, "error: answers before the page that failed, then inputs");
 	for (i = 0; i < inputs; i++)
 		check_form(entry_at(range, i));
 	if (ret == -EFAULT || ret == -EPERM || (ret == -ENOMEM && w.failed))
 		promise((ret == -EFAULT && w.reaped) ||
 			is_reason_somewhere(range, inputs, answers, nr, ret),
-			"6: the page behind the answers is the one that failed");
+			"error: the page behind the answers is the one that failed");
 }
 
 static void check_errno(int ret, bool unlocked, unsigned long timeout)
@@ -273,19 +272,19 @@ static void check_errno(int ret, bool unlocked, unsigned long timeout)
 	case -EBUSY:
 		promise(w.others_notified || w.did_not_come ||
 			(!unlocked && w.own_notified),
-			"7: -EBUSY if the notifier was called, or a page did not come");
-		promise(!unlocked || timeout, "7: without a timeout, no -EBUSY");
-		promise(!unlocked || jiffies >= timeout, "7: not before the timeout");
+			"error: -EBUSY if the notifier was called, or a page did not come");
+		promise(!unlocked || timeout, "error: without a timeout, no -EBUSY");
+		promise(!unlocked || jiffies >= timeout, "error: not before the timeout");
 		break;
 	case -EINTR:
-		promise(w.killed, "7: -EINTR if the caller is being killed");
+		promise(w.killed, "error: -EINTR if the caller is being killed");
 		break;
 	case -ENOMEM:
 		promise(w.failed == -ENOMEM || (unlocked && w.allocation_failed),
-			"7: -ENOMEM if memory was not to be had");
+			"error: -ENOMEM if memory was not to be had");
 		break;
 	default:
-		promise(ret == -EFAULT || ret == -EPERM, "7: no other error");
+		promise(ret == -EFAULT || ret == -EPERM, "error: no other error");
 	}
 }
 
@@ -313,19 +312,21 @@ void oracle_returned(const struct hmm_range *range, int ret, bool unlocked,
 {
 	unsigned int nr = (range->end - range->start) >> PAGE_SHIFT, i;
 
-	promise(!w.rcu && !w.ptl.held, "8: neither RCU nor a lock is held");
-	promise(w.mm.mmap_lock.readers == !unlocked, "8: mmap_lock as it was");
+	promise(!w.rcu && !w.ptl.held, "lock: neither RCU nor a lock is held");
+	promise(w.mm.mmap_lock.readers == !unlocked, "lock: mmap_lock as it was");
 	world_unlocked();
-	promise(!w.allocated, "8: no memory is left");
-	promise(!w.warnings, "8: no warning");
+	promise(!w.allocated, "memory: none is left");
+	promise(!w.warnings, "warning: none");
 	promise(!w.tracing, "events: a call that begins ends");
 	for (i = 0; i < nr; i++)
 		promise((range->hmm_pfns[i] & HMM_PFN_STICKY) ==
 			w.sticky[world_page(range->start) + i],
-			"10: sticky bits are as the driver has left them");
-	promise(!w.must_tell || ret == w.failed, "11: a fault that fails is reported at once");
+			"sticky: sticky bits are as the driver has left them");
+	promise(!w.must_tell || ret == w.failed,
+		"progress: a fault that fails is reported at once");
 	if (!w.others_notified && !w.twisted)
-		promise(w.attempts <= 3, "11: a call walks at most twice more for its own faults");
+		promise(w.attempts <= 3,
+			"progress: a call walks at most twice more for its own faults");
 	if (!ret) {
 		check_answers(range, nr);
 		return;

@@ -109,26 +109,26 @@ static void check_step(int ret, unsigned int first, unsigned int nr)
 		if (met && (request & ~m.answer)) {
 			met = false;
 			promise(hw.next == world_addr(first + i),
-				"1: the walk stops at the page that is not as asked");
+				"walk: the walk stops at the page that is not as asked");
 			if (m.refused)
-				promise(ret == -EFAULT, "7: -EFAULT for refused pages");
+				promise(ret == -EFAULT, "error: -EFAULT for refused pages");
 			else if ((request & HMM_PFN_REQ_WRITE) &&
 				 !oracle_is_writable(vma))
-				promise(ret == -EPERM, "7: -EPERM if writing is not allowed");
+				promise(ret == -EPERM, "error: -EPERM if writing is not allowed");
 			else
 				promise(ret == HMM_STOP_NEED && hw.need == request &&
-					hw.vma == vma, "2: what is asked is faulted");
+					hw.vma == vma, "fault: what is asked is faulted");
 		}
 		if (met && answering)
 			promise(entries[i] == (m.answer | sticky),
-				"4: an answer is what the entry means");
+				"answer: an answer is what the entry means");
 		else
 			promise(entries[i] == before[i],
-				"6: from there on entries are as they were");
+				"error: from there on entries are as they were");
 	}
 	if (met)
 		promise(!ret && hw.next == world_addr(first + nr),
-			"1: all is answered that is as asked");
+			"request: all is answered that is as asked");
 }
 
 /* A page table with any contents */
@@ -180,12 +180,12 @@ static void prove_one(bool hugetlb)
 		w.pmd[0].e = e;
 		ret = hmm_pmd_entry(&w.pmd[0], range.start, range.end, &walk);
 	}
-	promise(!w.rcu && !w.ptl.held, "8: nothing is left locked");
-	promise(walk.action != ACTION_AGAIN, "7: a table is not walked again without need");
+	promise(!w.rcu && !w.ptl.held, "lock: nothing is left locked");
+	promise(walk.action != ACTION_AGAIN, "walk: a table is not walked again without need");
 	if (ret != -EINTR)
 		check_step(ret, first, nr);
 	else
-		promise(w.killed, "7: -EINTR if the caller is being killed");
+		promise(w.killed, "error: -EINTR if the caller is being killed");
 }
 
 void prove_pmd(void)

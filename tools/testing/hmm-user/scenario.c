@@ -105,7 +105,7 @@ static void again_locked(struct hmm_range *range, int ret)
 		w.sticky[world_page(range->start) + i] =
 			range->hmm_pfns[i] & HMM_PFN_STICKY;
 	ret = call_locked(range);
-	promise(ret != -EBUSY, "11: -EBUSY for its own faults comes once");
+	promise(ret != -EBUSY, "progress: -EBUSY for its own faults comes once");
 }
 
 static int call_unlocked(struct hmm_range *range, unsigned long timeout)
@@ -158,10 +158,11 @@ static void check_mistake(struct hmm_range *range, unsigned int nr)
 	ret = choose(2) ? hmm_range_fault(range) :
 			  hmm_range_fault_unlocked_timeout(range, 1);
 	w.mm.mmap_lock.readers = 0;
-	promise(ret == -EINVAL, "7: -EINVAL for an invalid range");
-	promise(!w.looks && !w.faults && !w.allocated, "7: an invalid range is not walked");
+	promise(ret == -EINVAL, "error: -EINVAL for an invalid range");
+	promise(!w.looks && !w.faults && !w.allocated, "error: an invalid range is not walked");
 	for (i = 0; i < nr; i++)
-		promise(entries[i + 1] == before[i], "7: nor its entries written");
+		promise(entries[i + 1] == before[i],
+			"error: entries of an invalid range are not written");
 }
 
 static unsigned int any_taker(void)
@@ -206,5 +207,5 @@ void scenario(const struct bounds *b)
 	else
 		again_locked(&range, call_locked(&range));
 	promise(entries[0] == FENCE && entries[shape.nr + 1] == FENCE,
-		"6: no entry outside of the range is touched");
+		"error: no entry outside of the range is touched");
 }

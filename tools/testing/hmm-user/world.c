@@ -14,8 +14,8 @@ unsigned long jiffies;
 
 static void may_sleep(void)
 {
-	promise(!w.rcu, "8: nothing sleeps in an RCU section");
-	promise(!w.ptl.held, "8: nothing sleeps under a spinlock");
+	promise(!w.rcu, "lock: nothing sleeps in an RCU section");
+	promise(!w.ptl.held, "lock: nothing sleeps under a spinlock");
 }
 
 void rcu_read_lock(void)
@@ -26,7 +26,7 @@ void rcu_read_lock(void)
 
 void rcu_read_unlock(void)
 {
-	promise(w.rcu > 0, "8: only an RCU section that has begun ends");
+	promise(w.rcu > 0, "lock: only an RCU section that has begun ends");
 	w.rcu--;
 }
 
@@ -64,14 +64,14 @@ static bool nothing_is_locked(void)
 
 void mmap_assert_locked(struct mm_struct *mm)
 {
-	promise(mm->mmap_lock.readers > 0, "8: mmap_lock is held");
+	promise(mm->mmap_lock.readers > 0, "lock: mmap_lock is held");
 }
 
 int mmap_read_lock_killable(struct mm_struct *mm)
 {
 	may_sleep();
-	promise(nothing_is_locked(), "8: mmap_lock is taken with no lock held");
-	promise(w.for_mmap_lock, "8: mmap_lock is not taken without need");
+	promise(nothing_is_locked(), "lock: mmap_lock is taken with no lock held");
+	promise(w.for_mmap_lock, "lock: mmap_lock is not taken without need");
 	w.for_mmap_lock = false;
 	world_others();
 	jiffies++;
@@ -84,26 +84,26 @@ int mmap_read_lock_killable(struct mm_struct *mm)
 /* Not used: a task that waits here cannot be killed */
 void mmap_read_lock(struct mm_struct *mm)
 {
-	promise(false, "7: a task that waits for mmap_lock can be killed");
+	promise(false, "killed: a task that waits for mmap_lock can be killed");
 	mm->mmap_lock.readers++;
 }
 
 void mmap_read_unlock(struct mm_struct *mm)
 {
-	promise(mm->mmap_lock.readers > 0, "8: mmap_lock is released once");
+	promise(mm->mmap_lock.readers > 0, "lock: mmap_lock is released once");
 	mm->mmap_lock.readers--;
 }
 
 void world_unlocked(void)
 {
-	promise(!vma_is_locked(), "8: no VMA is left locked");
+	promise(!vma_is_locked(), "lock: no VMA is left locked");
 }
 
 struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long addr)
 {
 	struct vm_area_struct *vma;
 
-	promise(nothing_is_locked(), "8: a VMA is locked with no other lock held");
+	promise(nothing_is_locked(), "lock: a VMA is locked with no other lock held");
 	world_others();
 	vma = choose(2) ? NULL : world_vma(world_page(addr));
 	w.for_mmap_lock |= !vma;
@@ -115,7 +115,7 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, unsigned long ad
 
 void vma_end_read(struct vm_area_struct *vma)
 {
-	promise(vma->vm_refcnt > 0, "8: only a locked VMA is unlocked");
+	promise(vma->vm_refcnt > 0, "lock: only a locked VMA is unlocked");
 	vma->vm_refcnt--;
 	/* Who waited has changed it by the time that it can be locked again */
 	vma->vm_refcnt &= ~VM_REFCNT_EXCLUDE_READERS_FLAG;
@@ -193,12 +193,12 @@ static void world_notify(unsigned int first, unsigned int nr, bool own)
 unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 {
 	may_sleep();
-	promise(nothing_is_locked(), "8: a sequence begins with no lock held");
+	promise(nothing_is_locked(), "lock: a sequence begins with no lock held");
 	w.attempts++;
 	w.last_faulted = WORLD_PAGES;
 	w.retried_page = WORLD_PAGES;
 	/* It notices this afterwards, as it does when it goes to sleep */
-	promise(!w.killed || !w.attempts_killed++, "7: no more attempts once killed");
+	promise(!w.killed || !w.attempts_killed++, "killed: no more attempts once killed");
 	world_others();
 	world_remember_anew();
 	return w.seq;
@@ -270,7 +270,7 @@ static void world_looked(void)
 
 pte_t ptep_get_lockless(pte_t *ptep)
 {
-	promise(w.rcu > 0, "8: a page table is only read while it is mapped");
+	promise(w.rcu > 0, "lock: a page table is only read while it is mapped");
 	world_others();
 	world_looked();
 	return *ptep;
@@ -311,21 +311,21 @@ void pte_unmap(pte_t *ptep)
 spinlock_t *huge_pte_lock(struct hstate *h, struct mm_struct *mm, pte_t *ptep)
 {
 	world_others();
-	promise(!w.ptl.held, "8: a page table lock is not taken twice");
+	promise(!w.ptl.held, "lock: a page table lock is not taken twice");
 	w.ptl.held = true;
 	return &w.ptl;
 }
 
 void spin_unlock(spinlock_t *ptl)
 {
-	promise(ptl->held, "8: a lock is released that is held");
+	promise(ptl->held, "lock: a lock is released that is held");
 	ptl->held = false;
 }
 
 pte_t huge_ptep_get(struct mm_struct *mm, unsigned long addr, pte_t *ptep)
 {
-	promise(w.ptl.held, "8: a hugetlb entry is looked at under its lock");
-	promise(!(addr & ~PMD_MASK), "4: the address of a hugetlb entry is its own");
+	promise(w.ptl.held, "lock: a hugetlb entry is looked at under its lock");
+	promise(!(addr & ~PMD_MASK), "walk: the address of a hugetlb entry is its own");
 	world_looked();
 	return *ptep;
 }
@@ -339,9 +339,9 @@ bool device_page_owned_by(struct page *page, const void *owner)
 {
 	unsigned long pfn = page - world_memory;
 
-	promise(w.rcu || w.ptl.held, "8: device memory is looked into under RCU");
+	promise(w.rcu || w.ptl.held, "lock: device memory is looked into under RCU");
 	promise(w.entry_section == w.rcu_section,
-		"8: of which the entry was read under the same");
+		"lock: and its entry was read under the same RCU section");
 	return owner == &world_owner && pfn >= PFN_OWN && pfn < PFN_FOREIGN;
 }
 
@@ -626,7 +626,7 @@ static int walk_pud(pud_t *pudp, unsigned long addr, unsigned long next,
 			return ret;
 		if (walk->action == ACTION_AGAIN)
 			continue;
-		promise(pudp->e.kind != PRESENT, "5: a huge PUD is not split");
+		promise(pudp->e.kind != PRESENT, "order: a huge PUD is not split");
 		if (pudp->e.kind == TABLE)
 			return walk_pmds(addr, next, walk);
 	} while (true);
@@ -671,7 +671,7 @@ static int walk_vma(unsigned long addr, unsigned long end, struct mm_walk *walk)
 
 static void walk_ended(void)
 {
-	promise(!w.rcu && !w.ptl.held, "8: a callback leaves nothing locked");
+	promise(!w.rcu && !w.ptl.held, "lock: a callback leaves nothing locked");
 }
 
 int walk_page_range_vma(struct vm_area_struct *vma, unsigned long start,
@@ -686,7 +686,7 @@ int walk_page_range_vma(struct vm_area_struct *vma, unsigned long start,
 	if (ops->walk_lock == PGWALK_RDLOCK)
 		mmap_assert_locked(walk.mm);
 	else
-		promise(vma->vm_refcnt > 0, "8: the VMA is locked");
+		promise(vma->vm_refcnt > 0, "lock: the VMA is locked");
 	promise(start < end && start >= vma->vm_start && end <= vma->vm_end,
 		"world: a VMA is walked within");
 	ret = walk_vma(start, end, &walk);
@@ -716,7 +716,7 @@ int walk_page_range(struct mm_struct *mm, unsigned long start, unsigned long end
 	int ret = 0;
 
 	mmap_assert_locked(mm);
-	promise(ops->walk_lock == PGWALK_RDLOCK, "8: and the walk knows");
+	promise(ops->walk_lock == PGWALK_RDLOCK, "lock: the walk is told of it");
 	promise(start < end, "world: something is walked");
 	for (; !ret && start < end; start = next) {
 		next = next_border(start, end);
@@ -1084,19 +1084,19 @@ vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr,
 	if (!(flags & FAULT_FLAG_VMA_LOCK))
 		mmap_assert_locked(&w.mm);
 	promise(!!(flags & FAULT_FLAG_VMA_LOCK) == (vma->vm_refcnt > 0),
-		"8: a fault says which lock is held");
+		"lock: a fault says which lock is held");
 	promise(!vma->vm_refcnt || page != w.retried_page,
-		"7: a fault that needs mmap_lock is tried again with it");
+		"fault: a fault that needs mmap_lock is tried again with it");
 	w.retried_page = WORLD_PAGES;
 	promise(!(vma->vm_refcnt & VM_REFCNT_EXCLUDE_READERS_FLAG),
-		"8: a VMA that somebody waits for is released before the next fault");
+		"lock: a VMA that somebody waits for is released before the next fault");
 	promise(vma->vm_refcnt || !w.for_hole,
-		"8: mmap_lock is held for a hole, and not for what follows it");
+		"lock: mmap_lock is held for a hole, and not for what follows it");
 	promise(addr >= WORLD_START && addr < WORLD_END && vma == world_vma(page),
-		"2: a page of the range is faulted, in its VMA");
-	promise(!w.killed, "7: no page fault once the caller is killed");
+		"fault: a page of the range is faulted, in its VMA");
+	promise(!w.killed, "fault: no page fault once the caller is killed");
 	promise(!!(flags & FAULT_FLAG_TRIED) == retried,
-		"7: a fault that is tried again says so, and no other");
+		"fault: a fault that is tried again says so, and no other");
 	oracle_fault(vma, page, flags);
 	jiffies++;
 	w.retried = false;

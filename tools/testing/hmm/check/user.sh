@@ -220,7 +220,7 @@ prove() {
 		began=$SECONDS status=0
 		prove_step "$step" >"$out/$step.said" 2>&1 || status=$?
 		sed -nE 's/^\*\* ([0-9]+ of [0-9]+) failed.*/# \1 assertions fail/p
-			s/^\[[^]]*\] line [0-9]+ (.*): FAILURE$/not ok: promise \1/p' \
+			s/^\[[^]]*\] line [0-9]+ (.*): FAILURE$/not ok: \1/p' \
 			"$out/$step.said" >>"$out/$step.said.sum"
 		cat "$out/$step.said.sum" >>"$out/$step.said"
 		rm "$out/$step.said.sum"

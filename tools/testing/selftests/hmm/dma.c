@@ -234,7 +234,7 @@ TEST_F(dma, contiguous_but_not_aligned)
 	EXPECT_EQ(off.cmd.maps, off.cmd.unmaps);
 }
 
-/* Promise 7: more entries than memory for them */
+/* More entries than memory for them */
 TEST_F(dma, no_memory_for_the_lists)
 {
 	struct dma *d = &self->d;
@@ -266,7 +266,7 @@ static unsigned int fail_each(struct dma *d)
 	return nth < 1000 ? nth - 1 : 0;
 }
 
-/* Promise 7: whichever allocation fails, what was mapped is unmapped */
+/* Whichever allocation fails, what was mapped is unmapped */
 TEST_F_TIMEOUT(dma, every_allocation_fails_in_turn, 120)
 {
 	struct dma *d = &self->d;
@@ -360,7 +360,7 @@ FIXTURE_TEARDOWN(p2p)
 			EXPECT_EQ(0, (d)->cmd.maps);			\
 	} while (0)
 
-/* Promise 10: Mapped in the way that the sticky bits tell */
+/* Mapped in the way that the sticky bits tell */
 TEST_F(p2p, one_by_one)
 {
 	struct dma *d = &self->d;
@@ -429,8 +429,8 @@ FIXTURE_TEARDOWN(iommu)
 }
 
 /*
- * Promise 7: If the IOMMU refuses an entry, it is not mapped, the error is reported,
- * and nothing is left behind. The entries can then be mapped one by one.
+ * If the IOMMU refuses an entry, it is not mapped, the error is reported, and nothing
+ * is left behind. The entries can then be mapped one by one.
  */
 TEST_F(iommu, what_is_refused_is_not_mapped)
 {
@@ -813,7 +813,7 @@ TEST_F(hmm, device_that_needs_bounce_buffers_is_refused)
 	EXPECT_EQ(-EOPNOTSUPP, dma(&cmd));
 }
 
-/* Promise 7: what hmm_dma_map_alloc() refuses */
+/* What hmm_dma_map_alloc() refuses */
 TEST_F(hmm, ill_map_is_refused)
 {
 	const struct hmm_range_dma good = { .nr = 2, .device = HMM_RANGE_DMA_DIRECT,

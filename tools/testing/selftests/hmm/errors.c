@@ -156,7 +156,7 @@ TEST_F(hmm, unlocked_call_starts_over)
 	EXPECT_EQ(NR + 1, faults_served(PRIVATE_A));
 }
 
-/* Promise 7: the timeout ends retries that would not end */
+/* The timeout ends retries that would not end */
 TEST_F(hmm, timeout_ends_retries)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
@@ -457,8 +457,8 @@ static void *preempt_call(void *arg)
 }
 
 /*
- * Promise 8: A call is preempted after it has read a huge device entry. The device
- * is removed before it continues, unless RCU prevents that.
+ * A call is preempted after it has read a huge device entry. The device is removed
+ * before it continues, unless RCU prevents that.
  */
 TEST_F_TIMEOUT(hmm, device_removed_before_the_look, 60)
 {
@@ -512,8 +512,8 @@ static void *come_and_go(void *arg)
 }
 
 /*
- * Promise 8: Calls evaluate huge device entries while the device is removed and
- * added again. KASAN detects a use after free.
+ * Calls evaluate huge device entries while the device is removed and added again.
+ * KASAN detects a use after free.
  */
 TEST_F(hmm, device_removed_amid_calls)
 {
@@ -660,7 +660,7 @@ TEST_F_TIMEOUT(hmm, range_in_folios_of_every_order, 120)
 	NEED(found, "needs folios of other orders");
 }
 
-/* Promise 10: sticky bits are preserved, whatever the answer is */
+/* Sticky bits are preserved, whatever the answer is */
 TEST_F(hmm, sticky_bits_are_kept)
 {
 	char *p = map_anon(HUGE, false);
@@ -712,7 +712,7 @@ static bool fail_call(struct __test_metadata *_metadata, FIXTURE_DATA(hmm) *self
 	return did;
 }
 
-/* Promises 6, 7: whichever allocation fails, it is reported and nothing is lost */
+/* Whichever allocation fails, it is reported and nothing is lost */
 TEST_F_TIMEOUT(hmm, every_allocation_fails_in_turn, 240)
 {
 	static const uint32_t kinds[] = { 0, HMM_RANGE_UNLOCKED };

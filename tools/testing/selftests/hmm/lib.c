@@ -162,7 +162,7 @@ static uint64_t asked(const struct call *c, unsigned long i)
 	       ASK_WRITE;
 }
 
-/* Promises 1, 3, 10: one of the four answers, which satisfies the request */
+/* One of the four answers, which satisfies the request */
 static bool check_form(struct call *c, unsigned long i)
 {
 	uint64_t e = c->e[i], kind = answer_kind(e);
@@ -170,36 +170,36 @@ static bool check_form(struct call *c, unsigned long i)
 
 	if (!(c->raw.flags & HMM_RANGE_STICKY) &&
 	    ((e ^ c->in[i]) & sticky_bits()))
-		return wrong(c, i, "sticky bits changed (promise 10)");
+		return wrong(c, i, "sticky bits changed");
 	e &= ~sticky_bits();
 	if (kind != NONE && kind != READABLE && kind != WRITABLE && kind != ERROR)
 		return wrong(c, i, "not one of the four answers");
 	if (!(kind & READABLE) && e != kind)
-		return wrong(c, i, "pfn or order without VALID (promise 3)");
+		return wrong(c, i, "pfn or order without VALID");
 	if ((ask & ASK_READ) && !(kind & READABLE))
-		return wrong(c, i, "requested, but not answered (promise 1)");
+		return wrong(c, i, "requested, but not answered");
 	if ((ask & ASK_WRITE) == ASK_WRITE && kind != WRITABLE)
-		return wrong(c, i, "requested for writing, but not writable (promise 1)");
+		return wrong(c, i, "requested for writing, but not writable");
 	return true;
 }
 
-/* Promise 5: all that the order covers is mapped by one entry */
+/* All that the order covers is mapped by one entry */
 static bool check_order(struct call *c, unsigned long i)
 {
 	uint64_t vpn = (c->raw.start >> hmm.page_shift) + i;
 	uint64_t mask = (1ULL << answer_order(c->e[i])) - 1;
 
 	if (answer_order(c->e[i]) > hmm.pud_order)
-		return wrong(c, i, "order out of bounds (promise 5)");
+		return wrong(c, i, "order out of bounds");
 	if ((answer_pfn(c->e[i]) & mask) != (vpn & mask))
-		return wrong(c, i, "pfn not aligned like the page (promises 4, 5)");
+		return wrong(c, i, "pfn not aligned like the page");
 	if (i && (vpn & mask) && (c->e[i] & ~sticky_bits()) !=
 	    (c->e[i - 1] & ~sticky_bits()) + 1)
-		return wrong(c, i, "not in one entry with the previous page (promises 4, 5)");
+		return wrong(c, i, "not in one entry with the previous page");
 	return true;
 }
 
-/* Promises 4, 9: the page is the one that is mapped, or the caller's own */
+/* The page is the one that is mapped, or the caller's own */
 static bool check_pfn(struct call *c, unsigned long i, uint64_t pm)
 {
 	uint64_t pfn = answer_pfn(c->e[i]);
@@ -207,14 +207,14 @@ static bool check_pfn(struct call *c, unsigned long i, uint64_t pm)
 
 	if (pm & PM_PRESENT) {
 		if ((pm & PM_PFN) != pfn)
-			return wrong(c, i, "pfn %#llx is mapped (promise 4)",
+			return wrong(c, i, "pfn %#llx is mapped",
 				     (unsigned long long)(pm & PM_PFN));
 		return true;
 	}
 	if (dev == NOBODY || dev > PRIVATE_B)
 		return wrong(c, i, "nothing is mapped there");
 	if (dev != c->raw.owner)
-		return wrong(c, i, "device %d's memory (promise 9)", dev);
+		return wrong(c, i, "device %d's memory", dev);
 	return true;
 }
 
@@ -257,7 +257,7 @@ bool call_check(struct call *c)
 			 c->raw.overrun);
 		return false;
 	}
-	/* Promise 6: inputs from the page that failed */
+	/* Inputs from the page that failed */
 	while (c->raw.ret && end && c->e[end - 1] == c->in[end - 1])
 		end--;
 	if (c->raw.ret && !end)

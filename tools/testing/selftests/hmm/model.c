@@ -478,7 +478,7 @@ static void other_ends(void)
 			pages[i].writable = MAYBE;
 		}
 	if (status)
-		fail("the child's memory has changed (promise 1): status %#x", status);
+		fail("the child's memory has changed: status %#x", status);
 }
 
 static void do_fork(struct step *s)
@@ -773,7 +773,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 		     (unsigned long long)c->e[k]);
 	if (!held && (p->state & (DEV_A | DEV_B)) && !p->coupled &&
 	    !(ask & ASK_READ) && kind != NONE)
-		fail("page %lu is foreign, but answered %#llx (promise 9)", i,
+		fail("page %lu is foreign, but answered %#llx", i,
 		     (unsigned long long)c->e[k]);
 	if (kind != WRITABLE) {
 		if (held && p->writable == YES)
@@ -785,7 +785,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 		fail("page %lu is not writable, but answered %#llx", i,
 		     (unsigned long long)c->e[k]);
 	if (held && p->writable == NO && ask != ASK_WRITE && !p->coupled)
-		fail("page %lu was made writable without a request (promise 2)", i);
+		fail("page %lu was made writable without a request", i);
 }
 
 /* The state of a requested page after the call */
@@ -851,7 +851,7 @@ static void check_bytes(struct call *c, struct step *s)
 			continue;
 		if (c->raw.flags & HMM_RANGE_READ) {
 			if (c->data[k] != value_of(s->first + k))
-				fail("page %lu: the device reads %#llx, not %#llx (promise 4)",
+				fail("page %lu: the device reads %#llx, not %#llx",
 				     s->first + k, (unsigned long long)c->data[k],
 				     (unsigned long long)value_of(s->first + k));
 		} else if (answer_kind(c->e[k]) == WRITABLE) {

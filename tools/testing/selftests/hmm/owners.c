@@ -467,8 +467,8 @@ FIXTURE_TEARDOWN(holes)
 }
 
 /*
- * Promise 13: a hole is collected whatever is selected, and may be filled. There
- * are drivers that select only their own private pages and populate the holes.
+ * A hole is collected whatever is selected, and may be filled. There are drivers that
+ * select only their own private pages and populate the holes.
  */
 TEST_F(holes, collected_whatever_is_selected)
 {

@@ -324,13 +324,11 @@ static void race(struct __test_metadata *_metadata, void (*change)(unsigned int 
 	EXPECT_LT(0, compared);
 }
 
-/* Promises 4, 8, 10 */
 TEST_F_TIMEOUT(race, locked, 600)
 {
 	race(_metadata, variant->change, 0);
 }
 
-/* Promises 4, 6, 8, 10 */
 TEST_F_TIMEOUT(race, unlocked, 600)
 {
 	race(_metadata, variant->change, HMM_RANGE_UNLOCKED);
@@ -511,7 +509,7 @@ TEST_F_TIMEOUT(rivals, take_from_each_other, 600)
 	EXPECT_TRUE(filled(area, area_nr * PAGE));
 }
 
-/* Promise 8: processes that are killed or exit during calls */
+/* Processes that are killed or exit during calls */
 
 FIXTURE_HMM();
 

@@ -72,7 +72,7 @@ TEST_F(hmm, one_of_512_in_a_page_table)
 	EXPECT_EQ(1, self->c->raw.faults);
 }
 
-/* Promise 2: One page requested in a hole of a million: one fault */
+/* One page requested in a hole of a million: one fault */
 TEST_F_TIMEOUT(hmm, one_of_a_million, 120)
 {
 	unsigned long nr = 1UL << 20;

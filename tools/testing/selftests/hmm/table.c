@@ -1037,10 +1037,7 @@ TEST_F(table, write)
 	EXPECT_EQ(0, self->c->raw.faults);
 }
 
-/*
- * Promise 2: only the page in the middle is requested.  That may take no more than
- * one fault.
- */
+/* Only the page in the middle is requested. That may take no more than one fault. */
 TEST_F(table, one_asked)
 {
 	unsigned long at = self->c->nr / 2;
