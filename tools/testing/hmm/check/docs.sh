@@ -102,6 +102,12 @@ no_longer() { # WORD FILE...
 	! (cd "$tree" && grep -rn "$1" "${@:2}")
 }
 
+# Promises are numbered in mm/hmm.c only: a reader of a test has no list at hand
+no_numbered_promises() {
+	! (cd "$top" && "$here/base/overlay.sh" list |
+		xargs grep -nE '[Pp]romises? [0-9]')
+}
+
 # A manual, not a list of review results
 is_manual() {
 	[ "$(wc -l <"$tree/$doc")" -lt 700 ] && ! grep -nE '\b[CJGS][0-9]+\b' "$tree/$doc" &&
@@ -116,6 +122,7 @@ test_that "a driver without HMM_MIRROR does not link" needs_hmm_mirror
 test_that "no HMM_FAULT_ALLOW_RETRY" no_longer HMM_FAULT_ALLOW_RETRY include/linux mm Documentation/mm
 test_that "no HMM_FAULT_SNAPSHOT" no_longer HMM_FAULT_SNAPSHOT include/linux mm Documentation/mm
 test_that "no CONFIG_TRANSPARENT_HUGEPAGE in the walker" no_longer CONFIG_TRANSPARENT_HUGEPAGE mm/hmm.c
+test_that "no promise is quoted by its number" no_numbered_promises
 test_that "each row has tests and a patch that exist" "$here/check/compare.py" --rows
 test_that "the series carries each file once" "$here/series/series.sh" list
 echo "$passed passed, $failed failed, 0 skipped"
