@@ -89,7 +89,7 @@ user-mutants: ## check that the user space tests notice bugs: MUTANTS="fault-dro
 	$(packages) user
 	@$(hmm)/check/user.sh mutants
 
-bench: ## measure speed against stock and bench/targets.tsv, some of which are missed (1 h)
+bench: ## measure speed against stock and bench/targets.tsv (1 h)
 	$(packages) bench
 	@$(hmm)/bench/bench.sh
 

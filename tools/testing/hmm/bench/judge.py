@@ -4,7 +4,8 @@
 
 SAMPLES has lines of row, who, round, value and unit, tab-separated, and comments.
 Prints a table; writes comments and all medians to SUMMARY. The exit status is 1 if a target
-is missed, and 2 if one was not measured, which is normal only in a partial run.
+is missed that is not marked as such in TARGETS, and 2 if one was not measured, which is normal
+only in a partial run.
 """
 
 import statistics
@@ -78,15 +79,20 @@ def limit_of(text: str) -> float:
 
 
 def judge(samples: Samples, targets: list[list[str]]) -> list[str]:
-    """Prints the table; returns what is missed, or was not measured."""
+    """Prints the table; returns what is missed unexpectedly, or was not measured."""
     bad = []
     print(f"{'':52}{'ours':>20}{'against':>28}{'reached':>9}{'target':>9}")
-    for row, who, against, target, what in targets:
+    for row, who, against, target, what, *mark in targets:
         ratio = reached(samples, row, who, against)
         mine, other = samples.get((row, who)), samples.get((row, against))
         limit = limit_of(target)
-        verdict = NOT_MEASURED if ratio is None else "ok" if ratio <= limit else "MISSED"
-        if verdict != "ok":
+        if ratio is None:
+            verdict = NOT_MEASURED
+        elif ratio <= limit:
+            verdict = "ok, but marked as missed" if mark else "ok"
+        else:
+            verdict = "missed (known)" if mark else "MISSED"
+        if verdict in (NOT_MEASURED, "MISSED"):
             bad.append(f"{what} (against {against}): {verdict}")
         versus = f"{against} {other}" if other else "" if against == "-" else against
         print(f"{what:52}{str(mine or ''):>20}{versus:>28}"
