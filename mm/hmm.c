@@ -232,7 +232,7 @@ static __always_inline struct hmm_leaf hmm_leaf_page(unsigned long pfn,
  * May devices access any of this VMA? One that is not readable is treated as not
  * writable either: no architecture that supports HMM has write-only mappings.
  */
-static bool hmm_vma_is_for_devices(struct vm_area_struct *vma)
+static bool hmm_vma_is_accessible(struct vm_area_struct *vma)
 {
 	return (vma->vm_flags & VM_READ) &&
 	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) && !vma_is_secretmem(vma);
@@ -249,7 +249,7 @@ static bool hmm_vma_is_writable(const struct vm_area_struct *vma)
  * writable by shadow stack instructions only, or is protnone without being a NUMA
  * hint.
  */
-static bool hmm_vma_is_odd(struct vm_area_struct *vma)
+static bool hmm_vma_needs_slow_path(struct vm_area_struct *vma)
 {
 	return (vma->vm_flags & VM_SHADOW_STACK) || userfaultfd_rwp(vma) ||
 	       (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) &&
@@ -306,10 +306,10 @@ static noinline struct hmm_leaf hmm_leaf_pte_slow(const struct hmm_walk *hw,
 
 static __always_inline struct hmm_leaf hmm_leaf_pte(const struct hmm_walk *hw,
 						    struct vm_area_struct *vma,
-						    bool odd,
+						    bool slow,
 						    unsigned long addr, pte_t pte)
 {
-	if (likely(pte_present(pte) && !hmm_pte_special(pte) && !odd))
+	if (likely(pte_present(pte) && !hmm_pte_special(pte) && !slow))
 		return hmm_leaf_page(pte_pfn(pte), 0,
 				     pte_write(pte) && pte_dirty(pte));
 	if (pte_none(pte))
@@ -384,7 +384,7 @@ static bool hmm_is_answering(const struct hmm_walk *hw, unsigned long addr)
  * Stops the walk at @addr, where @leaf does not meet the request: with the need for
  * a fault, or with the error if a fault cannot help.
  */
-static int hmm_missing(struct hmm_walk *hw, struct vm_area_struct *vma,
+static int hmm_stop_at(struct hmm_walk *hw, struct vm_area_struct *vma,
 		       unsigned long addr, struct hmm_leaf leaf)
 {
 	unsigned long request = hmm_request_at(hw, addr);
@@ -484,7 +484,7 @@ static int hmm_cond_resched_at(const struct hmm_walk *hw, unsigned long addr)
 }
 
 /* How much to answer between checks for signals: a few microseconds */
-#define HMM_PART	(16384UL << PAGE_SHIFT)
+#define HMM_RESCHED_SIZE	(16384UL << PAGE_SHIFT)
 
 /* Handles the pages from @addr to @end, which are all of one @leaf */
 static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
@@ -501,11 +501,11 @@ static int hmm_walk_leaf(struct hmm_walk *hw, struct vm_area_struct *vma,
 		ret = hmm_cond_resched_at(hw, addr);
 		if (ret)
 			return ret;
-		next = end - addr > HMM_PART ? addr + HMM_PART : end;
+		next = addr + min(end - addr, HMM_RESCHED_SIZE);
 		missing = hmm_find_missing(hw, addr, next, leaf.answer);
 		hmm_answer(hw, addr, missing, leaf.answer);
 		if (missing < next)
-			return hmm_missing(hw, vma, missing, leaf);
+			return hmm_stop_at(hw, vma, missing, leaf);
 		hw->next = next;
 		if (leaf.answer & HMM_PFN_VALID)
 			leaf.answer += (next - addr) >> PAGE_SHIFT;
@@ -526,17 +526,18 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 					    unsigned long request,
 					    const bool each, const bool slow)
 {
-	const bool odd = slow && hmm_vma_is_odd(vma);
+	const bool slow_vma = slow && hmm_vma_needs_slow_path(vma);
 	const bool answering = !slow || hmm_is_answering(hw, addr);
 	unsigned long *entry = hmm_entry(hw->range, addr);
 	struct hmm_leaf leaf;
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++, entry++) {
-		leaf = hmm_leaf_pte(hw, vma, odd, addr, ptep_get_lockless(ptep));
+		leaf = hmm_leaf_pte(hw, vma, slow_vma, addr,
+				    ptep_get_lockless(ptep));
 		if (each)
 			request = hmm_request(hw->range, READ_ONCE(*entry));
 		if (unlikely((request & leaf.answer) != request))
-			return hmm_missing(hw, vma, addr, leaf);
+			return hmm_stop_at(hw, vma, addr, leaf);
 		if (answering)
 			hmm_set_entry(entry, leaf.answer, slow && hw->shared);
 	}
@@ -547,7 +548,8 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 			  pte_t *ptep, unsigned long addr, unsigned long end)
 {
-	if (hw->shared || !hmm_is_answering(hw, addr) || hmm_vma_is_odd(vma))
+	if (hw->shared || !hmm_is_answering(hw, addr) ||
+	    hmm_vma_needs_slow_path(vma))
 		return __hmm_walk_table(hw, vma, ptep, addr, end, 0, true, true);
 	if (hw->each)
 		return __hmm_walk_table(hw, vma, ptep, addr, end, 0, true, false);
@@ -663,7 +665,7 @@ static int hmm_test_walk(unsigned long addr, unsigned long end,
 {
 	int ret;
 
-	if (hmm_vma_is_for_devices(walk->vma))
+	if (hmm_vma_is_accessible(walk->vma))
 		return 0;
 	ret = hmm_walk_refused(walk->private, walk->vma, addr, end);
 	return ret ?: 1;
@@ -722,7 +724,7 @@ static int hmm_walk_range(struct hmm_walk *hw)
 
 	if (!vma || hw->end > vma->vm_end)
 		return walk_page_range(mm, hw->next, hw->end, ops, hw);
-	if (!hmm_vma_is_for_devices(vma))
+	if (!hmm_vma_is_accessible(vma))
 		return hmm_walk_refused(hw, vma, hw->next, hw->end);
 	return walk_page_range_vma(vma, hw->next, hw->end, ops, hw);
 }
@@ -825,7 +827,7 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
  * Is a writer waiting for the VMA lock that we hold, perhaps to map memory next to
  * it? It holds mmap_lock, so everybody else waits for it.
  */
-static bool hmm_vma_is_wanted(const struct hmm_walk *hw)
+static bool hmm_vma_is_contended(const struct hmm_walk *hw)
 {
 #ifdef CONFIG_PER_VMA_LOCK
 	return hw->locked && (refcount_read(&hw->locked->vm_refcnt) &
@@ -853,7 +855,7 @@ static int hmm_walk_and_fault(struct hmm_walk *hw)
 		if (ret != HMM_STOP_NEED)
 			break;
 		ret = hmm_cond_resched() ?: hmm_fault_or_give_up(hw);
-		if (!ret && hmm_vma_is_wanted(hw))
+		if (!ret && hmm_vma_is_contended(hw))
 			ret = HMM_STOP_PART;
 	} while (!ret);
 	if (!ret && hw->end < hw->range->end)
@@ -1038,18 +1040,21 @@ static void hmm_start_over(struct hmm_walk *hw, const unsigned long *inputs)
 	hw->faulted = range->end;
 }
 
+/* How many attempts after one whose own faults invoked the notifier are not timed */
+#define HMM_UNTIMED_ATTEMPTS	2
+
 /*
  * Makes attempts until one succeeds or fails, or until others have invoked the
  * notifier for @timeout jiffies. After an attempt whose own faults did, the next one
- * has only pages to fault that were taken away again. Two of these do not count for
- * @timeout, but no more: others may have invoked the notifier during a fault as well.
+ * has only pages to fault that were taken away again. Only the first of these do not
+ * count for @timeout: others may have invoked the notifier during a fault as well.
  */
 static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 			unsigned long timeout)
 {
 	struct hmm_range *range = hw->range;
 	unsigned long since, spent = 0;
-	unsigned int free = 2;
+	unsigned int untimed = HMM_UNTIMED_ATTEMPTS;
 	bool counts = false;
 	int ret;
 
@@ -1066,9 +1071,9 @@ static int hmm_attempts(struct hmm_walk *hw, const unsigned long *inputs,
 			spent += jiffies - since;
 		if (timeout && spent >= timeout)
 			return ret;
-		counts = hw->answers_end == range->end || !free;
+		counts = hw->answers_end == range->end || !untimed;
 		if (!counts)
-			free--;
+			untimed--;
 		hmm_trace_busy(&hw->trace, hw->answers_end < range->end);
 		hmm_start_over(hw, inputs);
 	}

@@ -20,7 +20,7 @@ unsigned long oracle_request(const struct hmm_range *range, unsigned long entry)
 
 /* Pages */
 
-bool oracle_is_for_devices(const struct vm_area_struct *vma)
+bool oracle_is_accessible(const struct vm_area_struct *vma)
 {
 	if (vma->secretmem || (vma->vm_flags & VM_IO) || (vma->vm_flags & VM_PFNMAP))
 		return false;
@@ -80,7 +80,7 @@ struct meaning oracle_meaning(unsigned int page)
 	const unsigned int pmd = page / PTRS_PER_PTE;
 	const unsigned int pud = pmd / PTRS_PER_PMD;
 
-	if (!vma || !oracle_is_for_devices(vma))
+	if (!vma || !oracle_is_accessible(vma))
 		return refused(HMM_PFN_ERROR);
 	if (vma->hugetlb) {
 		if (!w.huge_there[pmd])
@@ -111,7 +111,7 @@ void oracle_fault(struct vm_area_struct *vma, unsigned int page,
 	promise(request, "fault: only requested pages are faulted");
 	promise(!(flags & FAULT_FLAG_WRITE) == !(request & HMM_PFN_REQ_WRITE),
 		"fault: a page is faulted for writing if it was asked for that");
-	promise(oracle_is_for_devices(vma), "fault: no page is faulted that no device may access");
+	promise(oracle_is_accessible(vma), "fault: no page is faulted that no device may access");
 	promise(!(flags & FAULT_FLAG_WRITE) || oracle_is_writable(vma),
 		"fault: what cannot be written to is not faulted for that");
 	promise(flags & FAULT_FLAG_REMOTE, "fault: FAULT_FLAG_REMOTE is set");

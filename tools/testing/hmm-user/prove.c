@@ -48,7 +48,7 @@ static void any_step(unsigned int first, unsigned int nr)
 	vma->vm_end = WORLD_END;
 	vma->vm_flags = nondet_unsigned_long();
 	vma->rwp = nondet_bool();
-	__CPROVER_assume(oracle_is_for_devices(vma));
+	__CPROVER_assume(oracle_is_accessible(vma));
 	w.notifier.mm = &w.mm;
 	w.mm.mmap_lock.readers = 1;
 	w.killed = nondet_bool();

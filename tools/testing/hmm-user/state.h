@@ -162,7 +162,7 @@ struct vm_area_struct *world_vma(unsigned int page);
 
 /* oracle.c: the promises */
 struct meaning oracle_meaning(unsigned int page);
-bool oracle_is_for_devices(const struct vm_area_struct *vma);
+bool oracle_is_accessible(const struct vm_area_struct *vma);
 bool oracle_is_writable(const struct vm_area_struct *vma);
 unsigned long oracle_request(const struct hmm_range *range, unsigned long entry);
 void oracle_fault(struct vm_area_struct *vma, unsigned int page,

@@ -938,7 +938,7 @@ static void others_access(unsigned int page)
 	struct vm_area_struct *vma = world_vma(page);
 	bool write = choose(2);
 
-	if (!vma || !oracle_is_for_devices(vma) || oracle_meaning(page).refused ||
+	if (!vma || !oracle_is_accessible(vma) || oracle_meaning(page).refused ||
 	    (write && !oracle_is_writable(vma)))
 		return;
 	w.others_changed = true;

@@ -185,14 +185,14 @@ static void set_value(unsigned long i, uint64_t value)
 	p->value = value;
 }
 
-static bool is_for_devices(const struct page *p)
+static bool is_accessible(const struct page *p)
 {
 	return p->kind != UNMAPPED && (p->prot & PROT_READ);
 }
 
 static bool can_read(const struct page *p)
 {
-	return is_for_devices(p) && !p->guard;
+	return is_accessible(p) && !p->guard;
 }
 
 static bool can_write(const struct page *p)
@@ -763,7 +763,7 @@ static void check_page(struct call *c, unsigned long k, unsigned long i, uint64_
 	uint64_t kind = answer_kind(c->e[k]);
 	bool held = p->state == PRESENT || is_own(p, c);
 
-	if ((kind == ERROR) != !is_for_devices(p) || (p->guard && kind & READABLE))
+	if ((kind == ERROR) != !is_accessible(p) || (p->guard && kind & READABLE))
 		fail("page %lu, request %#llx: answer %#llx", i,
 		     (unsigned long long)ask, (unsigned long long)c->e[k]);
 	if (!can_read(p))
