@@ -8,9 +8,9 @@
  *
  * The file follows the data from top to bottom. A page table entry becomes a leaf;
  * a leaf and a request become an answer or a need. The walk writes answers until it
- * finds a need, one fault serves that, and the walk resumes at the same page. Once
- * such a fault has invoked the notifier, the rest of the range is faulted in, but
- * not answered.
+ * finds a need, one fault serves that, and the walk resumes at the same page. If such
+ * a fault invokes the notifier, the rest of the range is still faulted in, but no
+ * more answers are written.
  */
 #include <linux/hmm-dma.h>
 #include <linux/hmm.h>
@@ -317,6 +317,7 @@ static __always_inline struct hmm_leaf hmm_leaf_pte(const struct hmm_walk *hw,
 	return hmm_leaf_pte_slow(hw, vma, addr, pte);
 }
 
+/* A shadow stack is never hugetlb, so unlike elsewhere pte_write() is enough */
 static struct hmm_leaf hmm_leaf_hugetlb(const struct hmm_walk *hw,
 					struct vm_area_struct *vma,
 					unsigned long addr, pte_t pte)
@@ -353,6 +354,7 @@ static struct hmm_leaf hmm_leaf_pmd(struct vm_area_struct *vma,
 			     hmm_vma_is_writable(vma));
 }
 
+/* Nor is a shadow stack mapped by a PUD: it is anonymous memory */
 static struct hmm_leaf hmm_leaf_pud(struct vm_area_struct *vma,
 				    unsigned long addr, pud_t pud)
 {
@@ -548,6 +550,7 @@ static __always_inline int __hmm_walk_table(struct hmm_walk *hw,
 static int hmm_walk_table(struct hmm_walk *hw, struct vm_area_struct *vma,
 			  pte_t *ptep, unsigned long addr, unsigned long end)
 {
+	/* One slow variant for all calls, so it reads each request, as some must */
 	if (hw->shared || !hmm_is_answering(hw, addr) ||
 	    hmm_vma_needs_slow_path(vma))
 		return __hmm_walk_table(hw, vma, ptep, addr, end, 0, true, true);
@@ -817,7 +820,7 @@ static int hmm_fault_or_give_up(struct hmm_walk *hw)
 	/* Report a failed fault at once: it would fail, and invoke the notifier, again */
 	if (ret >= 0 && answering && hmm_is_invalidated(hw))
 		hw->answers_end = hw->next;
-	/* It waited, for userfaultfd perhaps, and may have to wait again */
+	/* It dropped the lock to wait, perhaps for userfaultfd, and may do so again */
 	else if (ret == HMM_STOP_UNLOCKED && answering)
 		hw->tries = 0;
 	return ret;
