@@ -7,17 +7,17 @@
  *
  * Answers of hmm_range_fault(), mapped for DMA.
  *
- * hmm_range_fault() answers by page.  A device maps by DMA entries, of one page or
- * more.  Each function here says which of the two it counts in.
+ * hmm_range_fault() answers by page. A device maps by DMA entries, of one page or
+ * more. Each function here says which of the two it counts in.
  *
- * The driver's lock, which its notifier takes too, is held by all who map and
- * unmap; it keeps the answers as they are.  hmm_range_fault() does not take it, so
- * bits in entries are changed in one go.
+ * The driver's lock, which its notifier takes too, must be held to map and unmap. It
+ * keeps the answers from changing. hmm_range_fault() does not take it, so the bits in
+ * entries are changed atomically.
  *
- * An IOMMU maps by leaves, and cannot unmap part of one.  Where leaves are is not
- * kept anywhere: it follows from the answers.  A leaf is a block of one of the
+ * An IOMMU maps by leaves, and cannot unmap part of one. Where leaves are is not
+ * kept anywhere: it follows from the answers. A leaf is a block of one of the
  * IOMMU's sizes, aligned in IOVA space as in memory, and of one run of entries that
- * are mapped.  Of the blocks around an entry that are like that, the largest holds
+ * are mapped. Of the blocks around an entry that are like that, the largest holds
  * the leaf, whichever calls have linked it, and no leaf reaches over its edge.
  */
 #include <linux/hmm-dma.h>
@@ -30,7 +30,7 @@
 #include <linux/slab.h>
 #include <trace/events/hmm.h>
 
-/* Regions that there are: hmm_range_fault() takes care of sticky bits if any */
+/* The number of regions; if any, hmm_range_fault() changes entries atomically */
 atomic_t hmm_dma_maps = ATOMIC_INIT(0);
 
 static void hmm_dma_set(unsigned long *entry, unsigned long bits)
@@ -43,7 +43,7 @@ static void hmm_dma_clear(unsigned long *entry)
 	set_mask_bits(entry, HMM_PFN_STICKY, 0);
 }
 
-/* HMM has no buffers to hand over, nor could it copy what a device has written */
+/* Mappings of HMM are never synced: it supports neither bounce buffers nor cache flushes */
 static bool hmm_dma_needs_sync(struct device *dev)
 {
 	return (IS_ENABLED(CONFIG_DMA_NEED_SYNC) && !dev_dma_skip_sync(dev)) ||
@@ -196,7 +196,7 @@ static bool hmm_dma_is_mapped(struct device *dev, struct hmm_dma_map *map,
 	else if (map->dma_list)
 		*addr = map->dma_list[idx];
 	else
-		return false;	/* mapped without a trace: the same again */
+		return false;	/* mapped again, at the same address */
 	return true;
 }
 
@@ -252,7 +252,7 @@ static size_t hmm_dma_run(const struct hmm_dma_map *map, size_t idx, size_t end)
 	return next - idx;
 }
 
-/* If one leaf could map the block of that size around an entry: its first entry */
+/* Can one leaf map the block of @size around @idx? Then sets @idx to the block's first. */
 static bool hmm_dma_is_block(const struct hmm_dma_map *map, unsigned long size,
 			     size_t *idx)
 {
@@ -295,7 +295,7 @@ static size_t hmm_dma_leaf(const struct hmm_dma_map *map, size_t *idx)
  *
  * hmm_dma_map_range() has an IOMMU map large pieces of memory by large leaves, of
  * which it cannot unmap a part. Before a driver unmaps a part of one, in a notifier
- * or elsewhere, it has the device forget all that this function tells.
+ * or elsewhere, it must stop the device from using all that this function reports.
  *
  * Context: Under the lock that the notifier takes.
  */
@@ -336,7 +336,7 @@ static void hmm_dma_unlink(struct device *dev, struct hmm_dma_map *map,
 			hmm_dma_attrs(entry));
 }
 
-/* Links a run of entries, all of it or nothing; @how tells the way, see route() */
+/* Links a run of entries, all of it or nothing; @how is from hmm_dma_route() */
 static int hmm_dma_link(struct device *dev, struct hmm_dma_map *map, size_t idx,
 			size_t nr, unsigned long how)
 {
@@ -392,7 +392,7 @@ static int hmm_dma_route(struct device *dev, const struct hmm_dma_map *map,
 	}
 }
 
-/* Where there is no IOVA space for it */
+/* Maps an entry of a region without IOVA space */
 static int hmm_dma_map_direct(struct device *dev, struct hmm_dma_map *map,
 			      size_t idx, unsigned long how, dma_addr_t *addr)
 {
