@@ -34,7 +34,7 @@
 /* Latencies by powers of ten, from less than 1 us to 100 ms and more */
 #define BUCKETS		7
 
-/* Of the line of a process */
+/* How wide the line of a process is */
 #define ROW_WIDTH	(7 + 1 + COMM_LEN - 1 + 11 * 7 + 2 + BUCKETS + 2)
 
 /* What is counted, and what each takes */
@@ -156,7 +156,7 @@ static void find_tracefs(void)
 	    places[0]);
 }
 
-/* Of one that was killed */
+/* Removes the trace instances of hmmtop processes that were killed */
 static void remove_leftovers(void)
 {
 	char path[PATH_MAX];
@@ -178,7 +178,7 @@ static void remove_leftovers(void)
 		closedir(dir);
 }
 
-/* One in use stays */
+/* Removes our trace instance; the kernel keeps one that is in use */
 static void remove_instance(void)
 {
 	if (pipe_fd >= 0)
@@ -192,8 +192,7 @@ static void enable(const char *event, bool needed)
 
 	snprintf(name, sizeof(name), "events/%s/enable", event);
 	if (!write_in(instance, name, "1") && needed)
-		die("this kernel has no event %s: it needs hmm_range_fault() with events",
-		    event);
+		die("no trace event %s: the kernel lacks HMM tracing", event);
 }
 
 /* What an instance starts with, over 1 MiB, does unless this program is kept waiting */
@@ -643,7 +642,7 @@ static void show_process(const char *pid, const struct process *p)
 	printf("  |%s|\n", show_latency(p));
 }
 
-/* The sum of all */
+/* Adds up the counts of all processes */
 static struct process all_processes(void)
 {
 	struct process all = { };
@@ -730,7 +729,7 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Until then, or until told to stop */
+/* Reads events until the time @end, or until a signal says to stop */
 static void collect(double end)
 {
 	const struct timespec nap = { .tv_nsec = NAP_MS * 1000000 };
@@ -740,7 +739,7 @@ static void collect(double end)
 			nanosleep(&nap, NULL);
 }
 
-/* Since the last time */
+/* Prints how many events were lost since the last time */
 static void show_lost(void)
 {
 	static uint64_t before;
@@ -795,7 +794,7 @@ static void live(double delay, long times)
 		show_lost();
 		show_processes(tty ? rows_that_fit() : SIZE_MAX);
 		fflush(stdout);
-		/* Who is who stays known */
+		/* Keep what is known of the processes, but not their counts */
 		for (size_t i = 0; i < nr_processes; i++)
 			memset(processes[i].count, 0, sizeof(struct process) -
 			       offsetof(struct process, count));
