@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Counts of hmm_range_fault() in debugfs. They are not in /proc/vmstat, as any new one
- * there changes the version of a symbol that most modules use.
+ * there changes the CRC of vm_event_states, a symbol that most modules use.
  */
 #ifndef _MM_HMM_STAT_H
 #define _MM_HMM_STAT_H

@@ -56,7 +56,7 @@ struct hmm_range_info {
 };
 
 #define HMM_RANGE_HAS_COUNTS	(1 << 0)	/* HMM_RANGE_COUNT works */
-#define HMM_RANGE_HAS_VISITS	(1 << 1)	/* and also counts pages visited */
+#define HMM_RANGE_HAS_VISITS	(1 << 1)	/* HMM_RANGE_COUNT also counts visited pages */
 #define HMM_RANGE_HAS_PMD	(1 << 2)	/* HMM_RANGE_MAP_PMD works */
 #define HMM_RANGE_HAS_PUD	(1 << 3)	/* HMM_RANGE_MAP_PUD works */
 #define HMM_RANGE_HAS_SPECIAL	(1 << 4)	/* PTEs have a special bit */
