@@ -256,12 +256,13 @@ def modules_of(kernel: str, tests: Tests, parameters: str) -> list[list[str]]:
 
 def kselftest(kernel: str, name: str, words: list[str], options: argparse.Namespace) -> int:
     tests = TESTS[name]
-    script("base/kernel.sh", kernel)
     where = build_collection(tests)
-    programs = [words] if words else [[p] for p in tests.programs or makefile_programs(tests.directory)]
+    known = tests.programs or makefile_programs(tests.directory)
+    programs = [words] if words else [[p] for p in known]
     for program, *_ in programs:
         if not (where / program).exists():
-            raise Failed(f"{program}: no such program; there are {' '.join(makefile_programs(tests.directory))}")
+            raise Failed(f"{program}: no such program; there are {' '.join(known)}")
+    script("base/kernel.sh", kernel)
     seconds = options.seconds or timeout_of(tests.directory)
     guest = guest_of(options, selftest_guest())
     guest.seconds = seconds * len(programs) + 120
