@@ -20,9 +20,9 @@ sample: ## run the sample driver with a device of QEMU: IOMMU=intel, virtio or n
 check: ## run all tests, or SUITES="kunit rdma"; ends with "N passed, N failed, N skipped"
 	@$(hmm)/check/check.sh $(SUITES)
 
-kunit: ## run the KUnit tests, natively: make kunit MACHINES="um x86_64 i386 arm arm-lpae"
+kunit: ## run the KUnit tests, natively: TEST=hmm.NAME MACHINES="um x86_64 i386 arm arm-lpae"
 	$(packages) run
-	@$(guest) kunit $(MACHINES)
+	@$(guest) $(if $(TEST),-f "$(TEST)") kunit $(MACHINES)
 
 selftest: ## run selftests in a guest: make selftest TEST="range -r hmm.NAME" DIR=hmm
 	$(packages) run

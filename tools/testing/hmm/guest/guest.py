@@ -27,6 +27,7 @@ kernel run after 120 s, emulated on a busy host, where boot() takes 44 to 60 s.
 """
 import argparse
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -418,12 +419,12 @@ def boot_machine(name: str, args: str, seconds: int, log: Path, *more: str) -> K
     return ktap
 
 
-def kunit(name: str) -> Ktap:
+def kunit(name: str, tests: str) -> Ktap:
     with locked(f"kunit-{name}"):
-        return build_and_run_kunit(name)
+        return build_and_run_kunit(name, tests)
 
 
-def build_and_run_kunit(name: str) -> Ktap:
+def build_and_run_kunit(name: str, tests: str) -> Ktap:
     """Configures and builds with the kernel's own kunit.py."""
     machine = MACHINES[name]
     cross = machine.cross if machine.arch == "arm" else ""
@@ -447,7 +448,7 @@ def build_and_run_kunit(name: str) -> Ktap:
         errors = [line for line in log.read_text().splitlines() if "rror" in line]
         raise Failed("\n".join([*errors[:10], f"{name}: build failed; see {log}"]))
     end = "reboot" if machine.qemu else "halt"
-    return boot_machine(name, f"kunit.enable=1 kunit.filter_glob=hmm* kunit_shutdown={end}", 900,
+    return boot_machine(name, f"kunit.enable=1 kunit.filter_glob={tests} kunit_shutdown={end}", 900,
                         build / "test.log")
 
 
@@ -513,6 +514,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-l", "--log", type=Path, help="file for the console output")
     parser.add_argument("-p", "--parameters", help="parameters of the test driver", default="")
     parser.add_argument("-i", "--insmod", metavar="DRIVER", help="use this test driver")
+    parser.add_argument("-f", "--filter", metavar="SUITE.TEST", default="hmm*",
+                        help="run these KUnit tests, with * for any text")
     parser.add_argument("words", nargs=argparse.REMAINDER)
     return parser.parse_args()
 
@@ -533,7 +536,8 @@ def main() -> int:
         for name in words:
             if name not in MACHINES or (action == "bits32" and not MACHINES[name].programs):
                 raise Failed(f"{name}: not one of {' '.join(MACHINES)}")
-        return on_machines(words or ["um"], *([kunit, bits32] if action == "bits32" else [kunit]))
+        unit_tests = functools.partial(kunit, tests=options.filter)
+        return on_machines(words or ["um"], unit_tests, *([bits32] if action == "bits32" else []))
     if action == "list":
         if words and words[0] not in TESTS:
             raise Failed(f"list: which tests? One of {' '.join(TESTS)}")
