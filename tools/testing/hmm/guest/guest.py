@@ -509,8 +509,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-t", "--seconds", type=int, help="time limit of a command, or of each program")
     parser.add_argument("-a", "--args", help="kernel parameters", default="")
     parser.add_argument("-q", "--qemu", help="QEMU options", default="")
-    parser.add_argument("-d", "--devices", choices=["memory", "all"], default="",
-                        help="load the test driver, in a guest with its memory or with all its devices")
+    parser.add_argument("-d", "--devices", choices=["memory", "all", "rdma"], default="",
+                        help="load the test driver, in a guest with its memory or with all its devices; "
+                        "or soft-RoCE")
     parser.add_argument("-l", "--log", type=Path, help="file for the console output")
     parser.add_argument("-p", "--parameters", help="parameters of the test driver", default="")
     parser.add_argument("-i", "--insmod", metavar="DRIVER", help="use this test driver")
@@ -555,7 +556,9 @@ def main() -> int:
         each(kernel, options.log or BUILD / kernel / "each.log", guest, sys.stdin.read().splitlines())
         return 0
     guest, modules = Guest(), []
-    if options.devices:
+    if options.devices == "rdma":
+        modules = modules_of(kernel, TESTS["rdma"], "")
+    elif options.devices:
         guest = selftest_guest(options.devices == "all")
         modules = modules_of(kernel, TESTS["hmm"], options.parameters)
         modules[0][0] = options.insmod or modules[0][0]

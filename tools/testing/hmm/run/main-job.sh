@@ -3,17 +3,16 @@
 #
 # main-job.sh - RDMA on-demand paging over hmm_range_fault(), in the guest
 #
-# usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]
+# usage: main-job.sh PROGRAMS [-s] [-t SECONDS] [-S SEED]
 #
-# OBJDIR is the build directory of the running kernel, with its modules.
 # PROGRAMS is the directory of odp_torture and hmmtop.
 # -s is for a stock kernel, which does not have the counters and events of our walker.
 set -euo pipefail
 . "$(dirname "$0")/../../selftests/rdma/odp_setup.sh"
 
-usage="usage: main-job.sh OBJDIR PROGRAMS [-s] [-t SECONDS] [-S SEED]"
-obj=${1:?$usage} programs=${2:?$usage}
-shift 2
+usage="usage: main-job.sh PROGRAMS [-s] [-t SECONDS] [-S SEED]"
+programs=${1:?$usage}
+shift
 stock=
 torture_args=()
 while getopts st:S: option; do
@@ -34,23 +33,6 @@ profile=/sys/kernel/tracing/kprobe_profile
 fail() {
 	echo "main-job: $*" >&2
 	failures+=("$*")
-}
-
-# Built-in code has no .ko.
-load_modules() {
-	local module path
-
-	for module in drivers/net/dummy drivers/block/brd drivers/block/loop \
-		      net/ipv4/udp_tunnel net/ipv6/ip6_udp_tunnel \
-		      drivers/infiniband/core/ib_core \
-		      drivers/infiniband/core/ib_uverbs_support \
-		      drivers/infiniband/core/ib_uverbs \
-		      drivers/infiniband/sw/rxe/rdma_rxe; do
-		path=$obj/$module.ko
-		if [ -e "$path" ] && [ ! -d "/sys/module/${module##*/}" ]; then
-			insmod "$path"
-		fi
-	done
 }
 
 set_up_memory() {
@@ -254,7 +236,6 @@ show_walker() {
 }
 
 echo "== setting up rxe0 on dummy0"
-load_modules
 set_up_device rxe0 dummy0 10.73.0.1
 set_up_memory
 set_up_counters

@@ -34,8 +34,8 @@ storm() {
 }
 
 main_job() { # KERNEL [ARG]...
-	"$here/guest/guest.py" -m 3G -t 1500 -l "$logs/main-job-$1-console.log" run "$1" \
-		"$here/run/main-job.sh" "$build/$1" "$build/programs" "${@:2}"
+	"$here/guest/guest.py" -m 3G -t 1500 -d rdma -l "$logs/main-job-$1-console.log" run "$1" \
+		"$here/run/main-job.sh" "$build/programs" "${@:2}"
 }
 
 # QEMU's options for that many devices, and for one more that the guest can unplug
