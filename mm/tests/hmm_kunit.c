@@ -1251,7 +1251,7 @@ static vm_fault_t hmm_test_serve_changing(struct hmm_test *t,
 }
 
 /* Invalidated by a fault of the call, with answers before and inputs after it */
-static void hmm_test_busy_amid(struct kunit *test)
+static void hmm_test_busy_during_call(struct kunit *test)
 {
 	struct hmm_test *t = test->priv;
 
@@ -1771,7 +1771,7 @@ static void hmm_test_reaped(struct kunit *test)
 /* Invalid sizes are refused, and leave nothing to undo */
 static void hmm_test_dma_sizes(struct kunit *test)
 {
-	static const struct { size_t nr, size; } ill[] = {
+	static const struct { size_t nr, size; } invalid[] = {
 		{ 0, PAGE_SIZE },
 		{ 1, 0 },
 		{ 1, PAGE_SIZE / 2 },
@@ -1784,13 +1784,13 @@ static void hmm_test_dma_sizes(struct kunit *test)
 	size_t i;
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(dev));
-	for (i = 0; i < ARRAY_SIZE(ill); i++) {
+	for (i = 0; i < ARRAY_SIZE(invalid); i++) {
 		memset(&map, 0xff, sizeof(map));
 		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
-				    hmm_dma_map_alloc(dev, &map, ill[i].nr,
-						      ill[i].size),
-				    "%zu pages by %zu bytes", ill[i].nr,
-				    ill[i].size);
+				    hmm_dma_map_alloc(dev, &map, invalid[i].nr,
+						      invalid[i].size),
+				    "%zu pages by %zu bytes", invalid[i].nr,
+				    invalid[i].size);
 		hmm_dma_map_free(dev, &map);
 	}
 }
@@ -1870,7 +1870,7 @@ static void hmm_test_dma_entries(struct kunit *test)
  * inside it is contiguous, one that it ends in is not if another page follows. An
  * unaligned one is refused, although its pages are contiguous.
  */
-static void hmm_test_dma_amid_mapping(struct kunit *test)
+static void hmm_test_dma_inside_mapping(struct kunit *test)
 {
 	struct pci_p2pdma_map_state p2pdma = {};
 	struct hmm_dma_map map = {};
@@ -1986,7 +1986,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_mistakes),
 	KUNIT_CASE(hmm_test_dropped_lock),
 	KUNIT_CASE(hmm_test_busy),
-	KUNIT_CASE(hmm_test_busy_amid),
+	KUNIT_CASE(hmm_test_busy_during_call),
 	KUNIT_CASE_PARAM(hmm_test_own_all, hmm_own_gen_params),
 	KUNIT_CASE_PARAM(hmm_test_own_unlocked, hmm_own_gen_params),
 	KUNIT_CASE_PARAM(hmm_test_own_some, hmm_own_gen_params),
@@ -2005,7 +2005,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_reaped),
 	KUNIT_CASE(hmm_test_dma_sizes),
 	KUNIT_CASE(hmm_test_dma_entries),
-	KUNIT_CASE(hmm_test_dma_amid_mapping),
+	KUNIT_CASE(hmm_test_dma_inside_mapping),
 	KUNIT_CASE(hmm_test_dma_range),
 	KUNIT_CASE(hmm_test_run),
 	{}

@@ -184,7 +184,7 @@ static void check_calls(int ret, unsigned int runs)
 		promise(dma.links == runs, "dma: one link for each run of memory");
 }
 
-/* The entry that was answered amid hmm_dma_map_range(), or nr_entries */
+/* The entry that was answered during hmm_dma_map_range(), or nr_entries */
 static unsigned int late;
 
 /* hmm_range_fault(), called by another thread, takes no lock */

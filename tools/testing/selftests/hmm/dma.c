@@ -556,7 +556,7 @@ TEST_F(leaf, one_link_for_a_huge_page)
 }
 
 /* The same from the middle of a huge page, if the address is passed */
-TEST_F(leaf, region_that_begins_amid_a_huge_page)
+TEST_F(leaf, region_that_begins_in_a_huge_page)
 {
 	struct dma *d = &self->d;
 	const char *q = d->p + HUGE - 3 * PAGE;
@@ -814,7 +814,7 @@ TEST_F(hmm, device_that_needs_bounce_buffers_is_refused)
 }
 
 /* What hmm_dma_map_alloc() refuses */
-TEST_F(hmm, ill_map_is_refused)
+TEST_F(hmm, invalid_map_is_refused)
 {
 	const struct hmm_range_dma good = { .nr = 2, .device = HMM_RANGE_DMA_DIRECT,
 					    .entry_shift = hmm.page_shift };
@@ -836,7 +836,7 @@ TEST_F(hmm, ill_map_is_refused)
 	EXPECT_EQ(-EINVAL, dma(&bad));
 }
 
-TEST_F(hmm, ill_dma_is_refused)
+TEST_F(hmm, invalid_dma_is_refused)
 {
 	char *p = map_anon(HUGE, false);
 	static uint64_t data[512];

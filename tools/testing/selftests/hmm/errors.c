@@ -66,7 +66,7 @@ TEST_F(hmm, no_vma_behind)
 		  call_count(self->c, 0, NR, READABLE));
 }
 
-TEST_F(hmm, eperm_amid_the_range)
+TEST_F(hmm, eperm_in_the_range)
 {
 	char *p = map_anon(HUGE, false);
 
@@ -113,7 +113,7 @@ TEST_F(hmm, faults_that_fail)
 
 /* The fault of page 4 unmaps page 5, which the notifier watches */
 /* The fifth fault calls the notifier: the other pages are faulted, not answered */
-TEST_F(hmm, locked_call_says_ebusy_once)
+TEST_F(hmm, locked_call_returns_ebusy_once)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
 
@@ -515,7 +515,7 @@ static void *come_and_go(void *arg)
  * Calls evaluate huge device entries while the device is removed and added again.
  * KASAN detects a use after free.
  */
-TEST_F(hmm, device_removed_amid_calls)
+TEST_F(hmm, device_removed_during_calls)
 {
 	struct remover r = { .p = map_anon(HUGE, true) };
 	time_t end = time(NULL) + 4;
@@ -736,7 +736,7 @@ static int refused(struct hmm_range_call *raw)
 	return ioctl(hmm_fd[0], HMM_RANGE_CALL, raw) ? -errno : 0;
 }
 
-TEST_F(hmm, ill_arguments_are_refused)
+TEST_F(hmm, invalid_arguments_are_refused)
 {
 	char *p = map_anon(HUGE, false);
 	struct hmm_range_call raw;
@@ -783,7 +783,7 @@ TEST_F(hmm, ill_arguments_are_refused)
 	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_WRITE));
 }
 
-TEST_F(hmm, ill_migrations_are_refused)
+TEST_F(hmm, invalid_migrations_are_refused)
 {
 	char *p = map_anon(HUGE, false);
 	uint64_t src[NR];
@@ -835,7 +835,7 @@ TEST_F(hmm, addresses_of_the_kernel)
 	}
 }
 
-TEST_F(hmm, for_the_super_user_alone)
+TEST_F(hmm, needs_cap_sys_admin)
 {
 	int status;
 	pid_t pid = fork();

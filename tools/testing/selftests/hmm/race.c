@@ -537,7 +537,7 @@ static bool gone_within(pid_t pid, unsigned int ms)
 	return false;
 }
 
-TEST_F_TIMEOUT(hmm, killed_amid_the_race, 200)
+TEST_F_TIMEOUT(hmm, killed_during_the_race, 200)
 {
 	unsigned int state = 1, round;
 	pid_t pid;
@@ -591,7 +591,7 @@ static void open_and_go(volatile unsigned long *calls, bool huge, int verdict)
 	_exit(0);
 }
 
-TEST_F_TIMEOUT(hmm, exit_of_the_mm_amid_calls, 250)
+TEST_F_TIMEOUT(hmm, exit_of_the_mm_during_calls, 250)
 {
 	volatile unsigned long *calls;
 	int status, round, fd[2];

@@ -449,7 +449,7 @@ TEST_F(hmm, restart_does_not_read_answers)
 	EXPECT_EQ(1, faults_served(PRIVATE_A));
 }
 
-static void *protect_amid(void *p)
+static void *protect_during(void *p)
 {
 	long ret = ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT);
 
@@ -475,7 +475,7 @@ TEST_F(hmm, dropped_lock_does_not_read_answers)
 	p[0] = 1;
 	ASSERT_EQ(0, act(PRIVATE_A, HMM_RANGE_ACT_DROP, 0, 0));
 	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &point));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, protect_amid, p));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, protect_during, p));
 	self->c = call_new(p, 2);
 	self->c->raw.flags = HMM_RANGE_UNLOCKED;
 	self->c->e[1] = ASK_READ;
@@ -487,11 +487,11 @@ TEST_F(hmm, dropped_lock_does_not_read_answers)
 }
 
 /* An invalid range is refused before anything is changed */
-TEST_F(hmm, ill_ranges)
+TEST_F(hmm, invalid_ranges)
 {
 	char *p = map_anon(HUGE, false);
 	uintptr_t a = (uintptr_t)p;
-	const struct { uint64_t start, end; } ill[] = {
+	const struct { uint64_t start, end; } invalid[] = {
 		{ a + 1, a + 2 * PAGE },
 		{ a, a + 2 * PAGE - 1 },
 		{ a + 8, a + PAGE + 8 },
@@ -503,10 +503,10 @@ TEST_F(hmm, ill_ranges)
 	unsigned long i, unlocked;
 
 	self->c = call_new(p, 4);
-	for (i = 0; i < ARRAY_SIZE(ill); i++) {
+	for (i = 0; i < ARRAY_SIZE(invalid); i++) {
 		for (unlocked = 0; unlocked < 2; unlocked++) {
-			self->c->raw.start = ill[i].start;
-			self->c->raw.end = ill[i].end;
+			self->c->raw.start = invalid[i].start;
+			self->c->raw.end = invalid[i].end;
 			self->c->raw.flags = unlocked ? HMM_RANGE_UNLOCKED : 0;
 			EXPECT_EQ(-EINVAL, call_ask(self->c, ASK_WRITE))
 				TH_LOG("range %lu", i);
@@ -522,7 +522,7 @@ TEST_F(hmm, outside_the_interval)
 {
 	char *p = map_anon(HUGE, false);
 	uintptr_t a = (uintptr_t)p;
-	const struct { uint64_t start, len; } ill[] = {
+	const struct { uint64_t start, len; } invalid[] = {
 		{ a + PAGE, 3 * PAGE },
 		{ a, 3 * PAGE },
 		{ a + PAGE, 2 * PAGE },
@@ -531,9 +531,9 @@ TEST_F(hmm, outside_the_interval)
 	unsigned long i;
 
 	self->c = call_new(p, 4);
-	for (i = 0; i < ARRAY_SIZE(ill); i++) {
-		self->c->raw.interval_start = ill[i].start;
-		self->c->raw.interval_len = ill[i].len;
+	for (i = 0; i < ARRAY_SIZE(invalid); i++) {
+		self->c->raw.interval_start = invalid[i].start;
+		self->c->raw.interval_len = invalid[i].len;
 		EXPECT_EQ(-EINVAL, call_ask(self->c, ASK_WRITE))
 			TH_LOG("interval %lu", i);
 		EXPECT_TRUE(call_untouched(self->c));
@@ -545,7 +545,7 @@ TEST_F(hmm, outside_the_interval)
 }
 
 /* A child makes the call, and is killed at the 3rd page fault of the device's mapping */
-static int killed_amid(struct call *c, unsigned int flags)
+static int killed_during(struct call *c, unsigned int flags)
 {
 	pid_t pid;
 	int status;
@@ -573,7 +573,7 @@ TEST_F(hmm, killed_in_locked_call)
 	ASSERT_NE(MAP_FAILED, p);
 	self->c = call_new(p, 64);
 	self->c->raw.default_flags = ASK_READ;
-	EXPECT_EQ(-EINTR, killed_amid(self->c, 0));
+	EXPECT_EQ(-EINTR, killed_during(self->c, 0));
 	EXPECT_GE(4, self->c->raw.faults);
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
@@ -585,7 +585,7 @@ TEST_F(hmm, killed_in_unlocked_call)
 	ASSERT_NE(MAP_FAILED, p);
 	self->c = call_new(p, 64);
 	self->c->raw.default_flags = ASK_READ;
-	EXPECT_EQ(-EINTR, killed_amid(self->c, HMM_RANGE_UNLOCKED));
+	EXPECT_EQ(-EINTR, killed_during(self->c, HMM_RANGE_UNLOCKED));
 	EXPECT_GE(4, faults_served(PRIVATE_A));
 }
 
@@ -600,7 +600,7 @@ TEST_F(hmm, killed_before_a_hole)
 	self->c->raw.pfn_flags_mask = ASK_READ;
 	for (i = 0; i < 3; i++)
 		self->c->e[i] = ASK_READ;
-	EXPECT_EQ(-EINTR, killed_amid(self->c, 0));
+	EXPECT_EQ(-EINTR, killed_during(self->c, 0));
 	EXPECT_EQ(3, faults_served(PRIVATE_A));
 }
 
@@ -714,7 +714,7 @@ static bool ends_when_killed(pid_t pid, int said)
 }
 
 /* A call that is invalidated all the time can be killed */
-TEST_F(hmm, killed_amid_retries)
+TEST_F(hmm, killed_during_retries)
 {
 	char *p = map_dev(PRIVATE_A, HMM_RANGE_MAP_PAGES, 2 * PAGE, PROT_READ, PAGE);
 	int said[2];

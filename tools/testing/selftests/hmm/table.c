@@ -791,7 +791,7 @@ static struct entries made_foreign_huge(void)
 	return made_device(PRIVATE_A, PRIVATE_B, true);
 }
 
-static struct entries made_nobodys(void)
+static struct entries made_no_owner(void)
 {
 	return made_device(PRIVATE_A, NOBODY, false);
 }
@@ -936,7 +936,7 @@ ROW(own_huge_forked,		READ_,	READ_,	WRITE_);
 ROW(own_huge_read_only,		READ_,	READ_,	-EPERM);
 ROW(foreign,			NONE_,	VALID_,	WRITE_);
 ROW(foreign_huge,		NONE_,	VALID_,	WRITE_);
-ROW(nobodys,			NONE_,	VALID_,	WRITE_);
+ROW(no_owner,			NONE_,	VALID_,	WRITE_);
 ROW(coherent,			WRITE_,	WRITE_,	WRITE_);
 ROW(coherent_huge,		WRITE_,	WRITE_,	WRITE_);
 ROW(exclusive,			NONE_,	VALID_,	WRITE_);
