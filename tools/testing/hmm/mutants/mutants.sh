@@ -28,7 +28,7 @@ list() {
 		printf '%-28s %s\n' "$name" "$(title "$name")"
 	done
 	echo
-	cat "$dir/without"
+	cat "$dir/rows-without-mutant"
 }
 
 # Makes a module from the file, patched or not, if anything has changed

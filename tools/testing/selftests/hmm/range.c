@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What hmm_range_fault() of Linux 7.3 gets wrong: a test for each fault.
+ * What hmm_range_fault() of Linux 7.3 gets wrong: a test for each of its bugs.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
