@@ -209,29 +209,28 @@ TEST_F(hmm, timeout_of_faults_that_map_nothing)
 }
 
 /* Progress is not a retry, however slow */
-TEST_F(hmm, timeout_does_not_end_progress)
+static void check_progress(struct __test_metadata *_metadata, struct call **c,
+			   uint32_t what, uint32_t ms)
 {
 	char *p = device_map(PROT_READ | PROT_WRITE);
 
 	ASSERT_NE(MAP_FAILED, p);
-	ASSERT_EQ(0, act(PRIVATE_A, HMM_RANGE_ACT_SLEEP, 0, 20));
-	self->c = call_new(p, NR);
-	self->c->raw.flags = HMM_RANGE_UNLOCKED;
-	self->c->raw.timeout_ms = 10;
-	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_READ));
+	ASSERT_EQ(0, act(PRIVATE_A, what, 0, ms));
+	*c = call_new(p, NR);
+	(*c)->raw.flags = HMM_RANGE_UNLOCKED;
+	(*c)->raw.timeout_ms = 1;
+	ASSERT_ANSWERED(*c, call_ask(*c, ASK_READ));
+}
+
+TEST_F(hmm, timeout_does_not_end_progress)
+{
+	check_progress(_metadata, &self->c, HMM_RANGE_ACT_SLEEP, 20);
 	EXPECT_LE(NR * 20000000, self->c->raw.ns);
 }
 
 TEST_F(hmm, timeout_does_not_end_dropped_locks)
 {
-	char *p = device_map(PROT_READ | PROT_WRITE);
-
-	ASSERT_NE(MAP_FAILED, p);
-	ASSERT_EQ(0, act(PRIVATE_A, HMM_RANGE_ACT_DROP, 0, 0));
-	self->c = call_new(p, NR);
-	self->c->raw.flags = HMM_RANGE_UNLOCKED;
-	self->c->raw.timeout_ms = 1;
-	ASSERT_ANSWERED(self->c, call_ask(self->c, ASK_READ));
+	check_progress(_metadata, &self->c, HMM_RANGE_ACT_DROP, 0);
 	EXPECT_EQ(2 * NR, faults_served(PRIVATE_A));
 }
 

@@ -388,10 +388,6 @@ TEST_F(hmm, guard_region)
 	EXPECT_EQ(NONE, self->c->e[1]);
 }
 
-static void no_sigbus(int sig)
-{
-}
-
 /* The same for poison */
 TEST_F(hmm, hwpoison)
 {

@@ -942,10 +942,6 @@ ROW(coherent_huge,		WRITE_,	WRITE_,	WRITE_);
 ROW(exclusive,			NONE_,	VALID_,	WRITE_);
 ROW(swapped,			NONE_,	VALID_,	WRITE_);
 
-static void no_sigbus(int sig)
-{
-}
-
 FIXTURE_SETUP(table)
 {
 	const char *why = hmm_open();

@@ -62,6 +62,11 @@ static inline void thp_on_request(void)
 	write_file("/sys/kernel/mm/transparent_hugepage/defrag", "always");
 }
 
+/* A handler of the SIGBUS for a poisoned page */
+static inline void no_sigbus(int sig)
+{
+}
+
 /* The fixture of tests that only need the devices and a call */
 #define FIXTURE_HMM()							\
 	FIXTURE(hmm)							\
