@@ -125,15 +125,24 @@ static int range_info(void __user *arg)
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-static int range_ioctl_call(struct range_file *rf, void __user *arg)
+static int range_ioctl_cmd(struct range_file *rf, unsigned int cmd, void __user *arg)
 {
-	struct hmm_range_call call;
+	union {
+		struct hmm_range_call call;
+		struct hmm_range_migrate migrate;
+		struct hmm_range_dma dma;
+	} in;
 	int ret;
 
-	if (copy_from_user(&call, arg, sizeof(call)))
+	if (copy_from_user(&in, arg, _IOC_SIZE(cmd)))
 		return -EFAULT;
-	ret = range_call(rf, &call);
-	if (!ret && copy_to_user(arg, &call, sizeof(call)))
+	if (cmd == HMM_RANGE_CALL)
+		ret = range_call(rf, &in.call);
+	else if (cmd == HMM_RANGE_MIGRATE)
+		ret = range_migrate(rf, &in.migrate);
+	else
+		ret = range_dma_call(rf, &in.dma);
+	if (!ret && copy_to_user(arg, &in, _IOC_SIZE(cmd)))
 		ret = -EFAULT;
 	return ret;
 }
@@ -146,32 +155,6 @@ static int range_ioctl_last(struct range_file *rf, void __user *arg)
 	call = rf->last;
 	mutex_unlock(&rf->lock);
 	return copy_to_user(arg, &call, sizeof(call)) ? -EFAULT : 0;
-}
-
-static int range_ioctl_migrate(struct range_file *rf, void __user *arg)
-{
-	struct hmm_range_migrate cmd;
-	int ret;
-
-	if (copy_from_user(&cmd, arg, sizeof(cmd)))
-		return -EFAULT;
-	ret = range_migrate(rf, &cmd);
-	if (!ret && copy_to_user(arg, &cmd, sizeof(cmd)))
-		ret = -EFAULT;
-	return ret;
-}
-
-static int range_ioctl_dma(struct range_file *rf, void __user *arg)
-{
-	struct hmm_range_dma cmd;
-	int ret;
-
-	if (copy_from_user(&cmd, arg, sizeof(cmd)))
-		return -EFAULT;
-	ret = range_dma_call(rf, &cmd);
-	if (!ret && copy_to_user(arg, &cmd, sizeof(cmd)))
-		ret = -EFAULT;
-	return ret;
 }
 
 static int range_ioctl_act(struct range_file *rf, void __user *arg)
@@ -235,13 +218,11 @@ static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case HMM_RANGE_INFO:
 		return range_info(user);
 	case HMM_RANGE_CALL:
-		return range_ioctl_call(rf, user);
+	case HMM_RANGE_MIGRATE:
+	case HMM_RANGE_DMA:
+		return range_ioctl_cmd(rf, cmd, user);
 	case HMM_RANGE_LAST:
 		return range_ioctl_last(rf, user);
-	case HMM_RANGE_MIGRATE:
-		return range_ioctl_migrate(rf, user);
-	case HMM_RANGE_DMA:
-		return range_ioctl_dma(rf, user);
 	case HMM_RANGE_ACT:
 		return range_ioctl_act(rf, user);
 	case HMM_RANGE_WAIT:
