@@ -155,17 +155,17 @@ static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 	mutex_unlock(&watch->lock);
 }
 
-int range_fault(struct hmm_range *range, const struct hmm_range_call *call)
+int range_fault(struct hmm_range *range, u32 flags, u32 timeout_ms)
 {
 	struct mm_struct *mm = range->notifier->mm;
 	int ret;
 
-	if (call->flags & HMM_RANGE_UNLOCKED)
+	if (flags & HMM_RANGE_UNLOCKED)
 		return hmm_range_fault_unlocked_timeout(range,
-				msecs_to_jiffies(call->timeout_ms));
+				msecs_to_jiffies(timeout_ms));
 
 	range->notifier_seq = mmu_interval_read_begin(range->notifier);
-	if (call->flags & HMM_RANGE_STALE)
+	if (flags & HMM_RANGE_STALE)
 		range->notifier_seq -= 2;
 	mmap_read_lock(mm);
 	ret = hmm_range_fault(range);
@@ -184,7 +184,7 @@ static void range_measure(struct hmm_range *range, struct hmm_range_call *call)
 		range_count_begin(range->start);
 	before = current->min_flt + current->maj_flt;
 	begin = ktime_get();
-	call->ret = range_fault(range, call);
+	call->ret = range_fault(range, call->flags, call->timeout_ms);
 	call->ns = ktime_to_ns(ktime_sub(ktime_get(), begin));
 	call->faults = current->min_flt + current->maj_flt - before;
 	if (count)

@@ -88,17 +88,13 @@ static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags,
 				 void *arg),
 		      void *arg)
 {
-	const struct hmm_range_call call = {
-		.flags = flags,
-		.timeout_ms = jiffies_to_msecs(RANGE_WAIT),
-	};
 	unsigned long end = jiffies + RANGE_WAIT;
 	int ret;
 
 	range->notifier = &mirror->notifier;
 	range->dev_private_owner = mirror->dev;
 	do {
-		ret = range_fault(range, &call);
+		ret = range_fault(range, flags, jiffies_to_msecs(RANGE_WAIT));
 		if (ret)
 			continue;
 		mutex_lock(&mirror->lock);

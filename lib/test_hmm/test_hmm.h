@@ -69,7 +69,7 @@ extern struct range_dev range_devs[HMM_RANGE_DEVICES];
  * struct range_file - one open file
  * @dev: the device
  * @mm: the opener's; mmgrab()ed
- * @lock: protects @act, @last and @huge
+ * @lock: protects @act, @dropped, @last, @pages and @huge
  * @act: what the fault handler of a mapping should do
  * @dropped: index of the page at which mmap_lock was dropped last, plus 1
  * @last: the call that finished last
@@ -126,7 +126,7 @@ struct range_watch {
 extern const struct mmu_interval_notifier_ops range_notifier_ops;
 
 void range_watch_init(struct range_watch *watch, struct range_file *rf);
-int range_fault(struct hmm_range *range, const struct hmm_range_call *call);
+int range_fault(struct hmm_range *range, u32 flags, u32 timeout_ms);
 int range_put_longs(u64 to, const unsigned long *from, unsigned long nr);
 int range_call(struct range_file *rf, struct hmm_range_call *call);
 

@@ -191,13 +191,13 @@ struct hmm_range_migrate {
  *	with any @nr and @entry_shift
  * @default_flags: the request for each page
  * @entry_shift: log2 of the size of an entry in bytes
- * @device: HMM_RANGE_DMA_*
+ * @device: HMM_RANGE_DMA_DIRECT to HMM_RANGE_DMA_NARROW
  * @fail_at: number of the mapping, or link to the IOMMU, that is to fail; 0 for
  *	none
  * @fail_sync_at: number of the sync of the IOMMU that is to fail; 0 for none
  * @at_once: HMM_RANGE_*_AT_ONCE: what hmm_dma_map_range() maps
  * @p2p: HMM_RANGE_P2P_*: how the device reaches memory of a PCI device
- * @flags: HMM_RANGE_DMA_*: what is tried on top of that
+ * @flags: HMM_RANGE_DMA_BY_ACCESS, _AT and _OWN: what is tried on top of that
  * @part: index of the first entry that hmm_dma_unmap_range() is to unmap once all is
  *	mapped
  * @part_nr: how many entries; 0 for no such test
@@ -267,14 +267,14 @@ struct hmm_range_dma {
 	__aligned_u64 leaf;
 };
 
-/* Sets hmm_dma_map.by_access */
+/* Flags. Sets hmm_dma_map.by_access: */
 #define HMM_RANGE_DMA_BY_ACCESS		1
 /* Tells the address of the region, by hmm_dma_map_alloc_at() */
 #define HMM_RANGE_DMA_AT		2
 /* Asks for the device's own memory, too */
 #define HMM_RANGE_DMA_OWN		4
 
-/* A device that needs no mapping */
+/* Devices, not flags. One that needs no mapping: */
 #define HMM_RANGE_DMA_DIRECT	0
 /* One whose mappings are recorded and counted, and have other than physical addresses */
 #define HMM_RANGE_DMA_LIST	1
