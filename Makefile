@@ -24,7 +24,7 @@ kunit: ## run the KUnit tests, natively: TEST=hmm.NAME MACHINES="um x86_64 i386 
 	$(packages) run
 	@$(guest) $(if $(TEST),-f "$(TEST)") kunit $(MACHINES)
 
-selftest: ## run selftests in a guest: make selftest TEST="range -r hmm.NAME" DIR=hmm
+selftest: ## run selftests in a guest: TEST="PROGRAM -r FIXTURE.NAME" DIR=hmm
 	$(packages) run
 	@$(guest) kselftest $(or $(KERNEL),check) $(or $(DIR),hmm) $(TEST)
 

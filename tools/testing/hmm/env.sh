@@ -58,7 +58,7 @@ linux_version() { # DIR
 locked() {
 	mkdir -p "$build"
 	exec 9>"$build/$1.lock"
-	flock -n 9 || { say "waiting for another run in $build"; flock 9; }
+	flock -n 9 || { say "waiting for the lock on $build"; flock 9; }
 }
 
 [[ $base_version =~ ^[1-9][0-9]*\.[0-9]+$ ]] || die "BASE=$base_version: must be a version of Linux such as 7.3, 7.2 or 6.12"

@@ -75,7 +75,7 @@ fi
 
 [ $# -ge 4 ] || die "$usage"
 case $1 in
-base | tree | stock) die "$1: a source tree has this name" ;;
+base | tree | stock) die "$1: this name is reserved for a source tree" ;;
 esac
 case $2 in
 base | tree | stock)

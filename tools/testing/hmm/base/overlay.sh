@@ -122,7 +122,7 @@ undo() {
 		rmdir -p --ignore-fail-on-non-empty "$base/${path%/*}" 2>/dev/null || true
 	done <"$work/list"
 	finish
-	die "$base: could not be written; nothing was changed"
+	die "$base: could not be written; all changes were undone"
 }
 
 finish() {
@@ -145,7 +145,7 @@ apply() {
 	local nr
 
 	inspect
-	mkdir "$work" || die "$work: cannot be made; if no other run is active, remove it"
+	mkdir "$work" || die "$work: cannot be created; if no other make apply is running, remove it"
 	trap finish EXIT
 	mkdir "$stage" "$work/old"
 	lay_out_all

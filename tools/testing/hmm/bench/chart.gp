@@ -34,7 +34,7 @@ if (with_sizes) {
 	set xtics
 	set logscale x 2
 	set format x "2^{%L}"
-	set xlabel "pages a call, present, 1 Mi in all"
+	set xlabel "pages per call, present, 1 Mi in all"
 	set yrange [0.5:200]
 	set key top right
 	plot sizes("ours") using 1:2 with linespoints title "this hmm\\_range\\_fault()" lc rgb "#1b7837" pt 7, \

@@ -541,15 +541,17 @@ def main() -> int:
         return on_machines(words or ["um"], unit_tests, *([bits32] if action == "bits32" else []))
     if action == "list":
         if words and words[0] not in TESTS:
-            raise Failed(f"list: which tests? One of {' '.join(TESTS)}")
+            raise Failed(f"{words[0]}: not one of {' '.join(TESTS)}")
         list_tests(TESTS[words[0] if words else "hmm"])
         return 0
     if not words:
-        raise Failed(f"{action}: which kernel? See {HERE / 'config/kernels'}")
+        raise Failed(f"{action}: missing argument: KERNEL; see {HERE / 'config/kernels'}")
     kernel = words.pop(0)
     if action == "kselftest":
-        if not words or words[0] not in TESTS:
-            raise Failed(f"kselftest: which tests? One of {' '.join(TESTS)}")
+        if words and words[0] not in TESTS:
+            raise Failed(f"{words[0]}: not one of {' '.join(TESTS)}")
+        if not words:
+            raise Failed(f"kselftest: missing argument: TESTS, one of {' '.join(TESTS)}")
         return kselftest(kernel, words[0], words[1:], options)
     if action == "each":
         guest = guest_of(options, selftest_guest(seconds=3000))

@@ -87,7 +87,7 @@ compare() { # WHAT COLUMN COUNT: the name "all processes" takes two columns
 	local seen
 
 	seen=$(awk -v column="$2" '$1 == "all" { print $column }' "$work/hmmtop")
-	[ "$seen" = "$(abbreviated "$3")" ] || fail "hmmtop has seen ${seen:-no} $1, and there were $3"
+	[ "$seen" = "$(abbreviated "$3")" ] || fail "hmmtop counted ${seen:-no} $1, expected $3"
 }
 
 end_hmmtop() {
@@ -228,7 +228,7 @@ show_walker() {
 	calls=$(($(count_of calls "$hmm") - calls))
 	faults=$(($(count_of faults "$hmm") - faults))
 	if [ $calls = 0 ] || [ $faults = 0 ]; then
-		fail "our walker had $calls calls and $faults page faults: neither may be 0"
+		fail "$hmm counted $calls calls and $faults page faults, expected some of both"
 	fi
 	rows+=("$(printf '%-36s %8s calls, %s page faults' \
 		"our hmm_range_fault()" "$calls" "$faults")")

@@ -147,7 +147,7 @@ sample-short)
 	"$here/base/kernel.sh" "$2"
 	one sample "$2" "$build/$2/samples/hmm/hmm_edu.ko" 4 2 ;;
 sample)
-	# Without an IOMMU nobody notices, and virtio's has other words for it
+	# Only an IOMMU notices the mutants, and that of virtio prints other messages
 	[ "${IOMMU:-intel}" != intel ] || steps=8 ;;
 esac
 step "Debian packages" "$here/base/packages.sh" install run
@@ -166,9 +166,9 @@ if [ "${1:-}" = sample ]; then
 			sample_mutant run still-mapped
 		step "a driver that does not wait must be noticed" sample_mutant run not-waited
 	fi
-	echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."
+	echo "Passed in $SECONDS s. Logs are in ${logs#"$PWD"/}."
 	exit
 fi
-step "the programs that take pages away, and hmmtop" storm
+step "compile the stress test and hmmtop" storm
 step "RDMA on demand in a guest (3 minutes)" main_job run "$@"
-echo "All of it happened, in $SECONDS s. Logs are in ${logs#"$PWD"/}."
+echo "Passed in $SECONDS s. Logs are in ${logs#"$PWD"/}."

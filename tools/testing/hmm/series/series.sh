@@ -390,7 +390,7 @@ check_lists
 "$here/base/tree.sh" base
 mkdir -p "$out"
 exec 9>"$out/lock"
-flock -n 9 || { say "waiting for another run in $out"; flock 9; }
+flock -n 9 || { say "waiting for the lock on $out"; flock 9; }
 version=$(awk '/^(VERSION|PATCHLEVEL|SUBLEVEL) =/ { v = v "." $3 } END { print substr(v, 2) }' "$build/base/Makefile")
 identity
 make_base
