@@ -320,7 +320,7 @@ static int hmm_edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return ret;
 }
 
-/* Maybe amid an ioctl, which can wait for a page fault for ever: we do not wait for it */
+/* Perhaps during an ioctl, which can wait for a page fault for ever: we do not wait for it */
 static void hmm_edu_remove(struct pci_dev *pdev)
 {
 	struct hmm_edu *edu = pci_get_drvdata(pdev);
