@@ -58,18 +58,18 @@ static bool range_invalidate(struct mmu_interval_notifier *notifier,
 
 	if (event->event == MMU_NOTIFY_CLEAR &&
 	    mmu_notifier_range_blockable(event))
-		range_stop_at(watch->rf, HMM_RANGE_HOLD_UNMAP);
+		test_hmm_stop_at(watch->rf, HMM_RANGE_HOLD_UNMAP);
 	return true;
 }
 
-const struct mmu_interval_notifier_ops range_notifier_ops = {
+const struct mmu_interval_notifier_ops test_hmm_notifier_ops = {
 	.invalidate = range_invalidate,
 };
 
 static void range_access_page(unsigned long entry, u64 *data, bool write)
 {
 	struct page *page = hmm_pfn_to_page(entry);
-	void *p = kmap_local_page(range_storage(page));
+	void *p = kmap_local_page(test_hmm_storage(page));
 
 	if (write)
 		memcpy(p, data, sizeof(*data));
@@ -155,7 +155,7 @@ static void range_access(struct range_watch *watch, struct hmm_range_call *call,
 	mutex_unlock(&watch->lock);
 }
 
-int range_fault(struct hmm_range *range, u32 flags, u32 timeout_ms)
+int test_hmm_fault(struct hmm_range *range, u32 flags, u32 timeout_ms)
 {
 	struct mm_struct *mm = range->notifier->mm;
 	int ret;
@@ -176,19 +176,19 @@ int range_fault(struct hmm_range *range, u32 flags, u32 timeout_ms)
 /* The call itself, and everything that is measured about it */
 static void range_measure(struct hmm_range *range, struct hmm_range_call *call)
 {
-	bool count = (call->flags & HMM_RANGE_COUNT) && range_count_works();
+	bool count = (call->flags & HMM_RANGE_COUNT) && test_hmm_count_works();
 	unsigned long before;
 	ktime_t begin;
 
 	if (count)
-		range_count_begin(range->start);
+		test_hmm_count_begin(range->start);
 	before = current->min_flt + current->maj_flt;
 	begin = ktime_get();
-	call->ret = range_fault(range, call->flags, call->timeout_ms);
+	call->ret = test_hmm_fault(range, call->flags, call->timeout_ms);
 	call->ns = ktime_to_ns(ktime_sub(ktime_get(), begin));
 	call->faults = current->min_flt + current->maj_flt - before;
 	if (count)
-		range_count_end(call);
+		test_hmm_count_end(call);
 }
 
 static void range_count_lost(const struct range_watch *watch,
@@ -205,7 +205,7 @@ static void range_count_lost(const struct range_watch *watch,
 	}
 }
 
-void range_watch_init(struct range_watch *watch, struct range_file *rf)
+void test_hmm_watch_init(struct range_watch *watch, struct range_file *rf)
 {
 	mutex_init(&watch->lock);
 	watch->rf = rf;
@@ -226,23 +226,23 @@ static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
 		len = range->end > range->start ?
 		      PAGE_ALIGN(range->end) - start : PAGE_SIZE;
 	}
-	range_watch_init(&watch, rf);
+	test_hmm_watch_init(&watch, rf);
 	if (call->flags & HMM_RANGE_STICKY) {
 		watch.cleared = bitmap_zalloc(call->nr, GFP_KERNEL);
 		if (!watch.cleared)
 			return -ENOMEM;
-		ret = range_dma_region_begin(&region);
+		ret = test_hmm_dma_region_begin(&region);
 	}
 	ret = ret ?: mmu_interval_notifier_insert(&watch.notifier, mm, start, len,
-					   &range_notifier_ops);
+					   &test_hmm_notifier_ops);
 	if (ret)
 		goto free;
 	range->notifier = &watch.notifier;
 	if (call->flags & HMM_RANGE_SPLIT)
-		range_set_pgmaps(rf->dev, false);
+		test_hmm_set_pgmaps(rf->dev, false);
 	range_measure(range, call);
 	if (call->flags & HMM_RANGE_SPLIT)
-		range_set_pgmaps(rf->dev, true);
+		test_hmm_set_pgmaps(rf->dev, true);
 	if (!call->ret)
 		range_access(&watch, call, data,
 			     (range->end - range->start) >> PAGE_SHIFT);
@@ -251,7 +251,7 @@ static int range_call_watched(struct range_file *rf, struct mm_struct *mm,
 	if (watch.cleared)
 		range_count_lost(&watch, call, call->nr);
 free:
-	range_dma_region_end(&region);
+	test_hmm_dma_region_end(&region);
 	bitmap_free(watch.cleared);
 	return ret;
 }
@@ -288,7 +288,7 @@ static int range_get_longs(unsigned long *to, u64 from, unsigned long nr)
 	return 0;
 }
 
-int range_put_longs(u64 to, const unsigned long *from, unsigned long nr)
+int test_hmm_put_longs(u64 to, const unsigned long *from, unsigned long nr)
 {
 	u64 __user *user = u64_to_user_ptr(to);
 	unsigned long i;
@@ -346,7 +346,7 @@ static int range_call_arrays(struct range_file *rf, struct hmm_range_call *call,
 	};
 	int ret;
 
-	if (!range_owner(call->owner, &range.dev_private_owner))
+	if (!test_hmm_owner(call->owner, &range.dev_private_owner))
 		return -EINVAL;
 	ret = range_get_longs(entries, call->entries, call->nr);
 	if (!ret && data && copy_from_user(data, user, call->nr * sizeof(*data)))
@@ -362,10 +362,10 @@ static int range_call_arrays(struct range_file *rf, struct hmm_range_call *call,
 	mutex_unlock(&rf->lock);
 	if (data && copy_to_user(user, data, call->nr * sizeof(*data)))
 		return -EFAULT;
-	return range_put_longs(call->entries, entries, call->nr);
+	return test_hmm_put_longs(call->entries, entries, call->nr);
 }
 
-int range_call(struct range_file *rf, struct hmm_range_call *call)
+int test_hmm_call(struct range_file *rf, struct hmm_range_call *call)
 {
 	unsigned long i, total;
 	unsigned long *all;

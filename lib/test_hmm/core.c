@@ -25,26 +25,26 @@
 
 #include "test_hmm.h"
 
-struct range_dev range_devs[HMM_RANGE_DEVICES];
+struct range_dev test_hmm_devs[HMM_RANGE_DEVICES];
 
-void range_stop(struct range_file *rf)
+void test_hmm_stop(struct range_file *rf)
 {
 	complete(&rf->held);
 	wait_for_completion_timeout(&rf->go, RANGE_WAIT);
 }
 
-void range_stop_at(struct range_file *rf, int point)
+void test_hmm_stop_at(struct range_file *rf, int point)
 {
 	if (atomic_fetch_andnot(point, &rf->hold) & point)
-		range_stop(rf);
+		test_hmm_stop(rf);
 }
 
 /* The owner is the address of a device; user space uses its number */
-bool range_owner(s32 number, void **owner)
+bool test_hmm_owner(s32 number, void **owner)
 {
 	if (number < HMM_RANGE_NOBODY || number >= HMM_RANGE_DEVICES)
 		return false;
-	*owner = number == HMM_RANGE_NOBODY ? NULL : &range_devs[number];
+	*owner = number == HMM_RANGE_NOBODY ? NULL : &test_hmm_devs[number];
 	return true;
 }
 
@@ -77,7 +77,7 @@ static int range_release(struct inode *inode, struct file *file)
 	unsigned long index;
 	struct page *page;
 
-	range_absent_end(rf);
+	test_hmm_absent_end(rf);
 	xa_for_each(&rf->pages, index, page)
 		put_page(page);
 	xa_destroy(&rf->pages);
@@ -106,22 +106,22 @@ static int range_info(void __user *arg)
 	};
 	unsigned int i;
 
-	if (range_count_works())
+	if (test_hmm_count_works())
 		info.features |= HMM_RANGE_HAS_COUNTS;
-	if (range_count_works() && IS_ENABLED(CONFIG_HAVE_FUNCTION_ARG_ACCESS_API))
+	if (test_hmm_count_works() && IS_ENABLED(CONFIG_HAVE_FUNCTION_ARG_ACCESS_API))
 		info.features |= HMM_RANGE_HAS_VISITS;
 	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP))
 		info.features |= HMM_RANGE_HAS_PMD;
-	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && range_nothing)
+	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && test_hmm_nothing)
 		info.features |= HMM_RANGE_HAS_PUD;
 	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL))
 		info.features |= HMM_RANGE_HAS_SPECIAL;
 	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
 		info.features |= HMM_RANGE_HAS_EXCLUSIVE;
-	if (range_count_works() && range_vma_lock_works())
+	if (test_hmm_count_works() && test_hmm_vma_lock_works())
 		info.features |= HMM_RANGE_HAS_VMA_LOCK;
 	for (i = 0; i < HMM_RANGE_DEVICES; i++)
-		range_dev_info(&range_devs[i], &info);
+		test_hmm_dev_info(&test_hmm_devs[i], &info);
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
@@ -137,11 +137,11 @@ static int range_ioctl_cmd(struct range_file *rf, unsigned int cmd, void __user 
 	if (copy_from_user(&in, arg, _IOC_SIZE(cmd)))
 		return -EFAULT;
 	if (cmd == HMM_RANGE_CALL)
-		ret = range_call(rf, &in.call);
+		ret = test_hmm_call(rf, &in.call);
 	else if (cmd == HMM_RANGE_MIGRATE)
-		ret = range_migrate(rf, &in.migrate);
+		ret = test_hmm_migrate(rf, &in.migrate);
 	else
-		ret = range_dma_call(rf, &in.dma);
+		ret = test_hmm_dma_call(rf, &in.dma);
 	if (!ret && copy_to_user(arg, &in, _IOC_SIZE(cmd)))
 		ret = -EFAULT;
 	return ret;
@@ -184,11 +184,11 @@ static int range_ioctl_hold(struct range_file *rf, u32 points)
 		       HMM_RANGE_HOLD_DROP | HMM_RANGE_HOLD_ABSENT |
 		       HMM_RANGE_HOLD_MMAP))
 		return -EINVAL;
-	range_absent_end(rf);
+	test_hmm_absent_end(rf);
 	reinit_completion(&rf->held);
 	reinit_completion(&rf->go);
 	atomic_set(&rf->hold, points);
-	return points & HMM_RANGE_HOLD_ABSENT ? range_absent_begin(rf) : 0;
+	return points & HMM_RANGE_HOLD_ABSENT ? test_hmm_absent_begin(rf) : 0;
 }
 
 static int range_ioctl_wait(struct range_file *rf)
@@ -204,7 +204,7 @@ static int range_ioctl_exclusive(struct range_dev *dev, u64 addr)
 {
 	if (addr != (unsigned long)addr)
 		return -EINVAL;
-	return range_exclusive(dev, addr);
+	return test_hmm_exclusive(dev, addr);
 }
 
 static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -231,7 +231,7 @@ static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		complete(&rf->go);
 		return 0;
 	case HMM_RANGE_REMOVE:
-		return range_dev_remove(rf->dev);
+		return test_hmm_dev_remove(rf->dev);
 	case HMM_RANGE_EXCLUSIVE:
 		if (copy_from_user(&addr, user, sizeof(addr)))
 			return -EFAULT;
@@ -244,8 +244,8 @@ static long range_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		if (cmd == HMM_RANGE_HOLD)
 			return range_ioctl_hold(rf, value);
 		if (cmd == HMM_RANGE_FAIL)
-			return range_dev_fail(rf->dev, value);
-		return range_dev_add(rf->dev, value);
+			return test_hmm_dev_fail(rf->dev, value);
+		return test_hmm_dev_add(rf->dev, value);
 	}
 	return -ENOTTY;
 }
@@ -254,7 +254,7 @@ static const struct file_operations range_fops = {
 	.owner = THIS_MODULE,
 	.open = range_open,
 	.release = range_release,
-	.mmap = range_mmap,
+	.mmap = test_hmm_mmap,
 	.get_unmapped_area = thp_get_unmapped_area,
 	.unlocked_ioctl = range_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
@@ -264,56 +264,56 @@ static int range_setup(struct range_dev *dev)
 {
 	int ret;
 
-	snprintf(dev->name, sizeof(dev->name), "hmm_range%td", dev - range_devs);
+	snprintf(dev->name, sizeof(dev->name), "hmm_range%td", dev - test_hmm_devs);
 	spin_lock_init(&dev->lock);
 	mutex_init(&dev->change);
 	dev->misc.minor = MISC_DYNAMIC_MINOR;
 	dev->misc.name = dev->name;
 	dev->misc.fops = &range_fops;
 	dev->misc.mode = 0600;
-	ret = range_dev_init(dev);
+	ret = test_hmm_dev_init(dev);
 	if (ret)
 		goto exit;
 	ret = misc_register(&dev->misc);
 	if (ret)
 		goto exit;
-	ret = range_mirror_init(dev);
+	ret = test_hmm_mirror_init(dev);
 	if (!ret)
 		return 0;
 	misc_deregister(&dev->misc);
 exit:
-	range_dev_exit(dev);
+	test_hmm_dev_exit(dev);
 	return ret;
 }
 
 static void range_teardown(struct range_dev *dev)
 {
-	range_mirror_exit(dev);
+	test_hmm_mirror_exit(dev);
 	misc_deregister(&dev->misc);
-	range_dev_exit(dev);
+	test_hmm_dev_exit(dev);
 }
 
 static int __init range_init(void)
 {
 	int i, ret;
 
-	ret = range_vma_lock_init();
+	ret = test_hmm_vma_lock_init();
 	if (ret)
 		return ret;
-	range_nothing_init();
+	test_hmm_nothing_init();
 	for (i = 0; i < HMM_RANGE_DEVICES; i++) {
-		ret = range_setup(&range_devs[i]);
+		ret = range_setup(&test_hmm_devs[i]);
 		if (ret)
 			goto undo;
 	}
-	range_count_init();
-	range_dma_init();
+	test_hmm_count_init();
+	test_hmm_dma_init();
 	return 0;
 undo:
 	while (i--)
-		range_teardown(&range_devs[i]);
-	range_nothing_exit();
-	range_vma_lock_exit();
+		range_teardown(&test_hmm_devs[i]);
+	test_hmm_nothing_exit();
+	test_hmm_vma_lock_exit();
 	return ret;
 }
 
@@ -321,12 +321,12 @@ static void __exit range_exit(void)
 {
 	int i;
 
-	range_dma_exit();
-	range_count_exit();
+	test_hmm_dma_exit();
+	test_hmm_count_exit();
 	for (i = 0; i < HMM_RANGE_DEVICES; i++)
-		range_teardown(&range_devs[i]);
-	range_nothing_exit();
-	range_vma_lock_exit();
+		range_teardown(&test_hmm_devs[i]);
+	test_hmm_nothing_exit();
+	test_hmm_vma_lock_exit();
 }
 
 module_init(range_init);

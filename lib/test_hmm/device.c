@@ -31,29 +31,29 @@ static unsigned long long spm_addr_dev1;
 module_param(spm_addr_dev1, ullong, 0400);
 MODULE_PARM_DESC(spm_addr_dev1, "the same for device 3");
 
-bool range_is_private(const struct range_dev *dev)
+bool test_hmm_is_private(const struct range_dev *dev)
 {
-	return dev < &range_devs[2];
+	return dev < &test_hmm_devs[2];
 }
 
-struct range_dev *range_page_dev(struct page *page)
+struct range_dev *test_hmm_page_dev(struct page *page)
 {
 	return container_of(page_pgmap(page), struct range_dev, pgmap);
 }
 
-bool range_is_dev_page(struct page *page)
+bool test_hmm_is_dev_page(struct page *page)
 {
 	return is_device_private_page(page) || is_device_coherent_page(page);
 }
 
 /* The page that holds the contents of @page */
-struct page *range_storage(struct page *page)
+struct page *test_hmm_storage(struct page *page)
 {
 	struct range_dev *dev;
 
 	if (!is_device_private_page(page))
 		return page;
-	dev = range_page_dev(page);
+	dev = test_hmm_page_dev(page);
 	return dev->storage[page_to_pfn(page) - dev->first];
 }
 
@@ -87,7 +87,7 @@ static void range_dev_release(struct range_dev *dev, unsigned long first,
 
 static void range_folio_free(struct folio *folio)
 {
-	struct range_dev *dev = range_page_dev(&folio->page);
+	struct range_dev *dev = test_hmm_page_dev(&folio->page);
 
 	range_dev_release(dev, folio_pfn(folio) - dev->first,
 			  folio_nr_pages(folio));
@@ -114,7 +114,7 @@ static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
 	if (first >= RANGE_DEV_PAGES)
 		return NULL;
 
-	for (i = first; range_is_private(dev) && i < first + nr; i++) {
+	for (i = first; test_hmm_is_private(dev) && i < first + nr; i++) {
 		dev->storage[i] = alloc_page(GFP_KERNEL | __GFP_ZERO);
 		if (!dev->storage[i]) {
 			range_dev_release(dev, first, nr);
@@ -135,8 +135,8 @@ static struct folio *range_alloc(struct range_dev *to, struct page *from,
 
 	if (to)
 		return range_dev_alloc(to, order);
-	if (from && range_is_dev_page(from) &&
-	    range_alloc_fails(range_page_dev(from)))
+	if (from && test_hmm_is_dev_page(from) &&
+	    range_alloc_fails(test_hmm_page_dev(from)))
 		return NULL;
 	folio = folio_alloc(GFP_HIGHUSER_MOVABLE, order);
 	if (folio)
@@ -150,10 +150,10 @@ static void range_fill(struct folio *folio, struct page *from, unsigned long nr)
 	unsigned long i;
 
 	for (i = 0; i < folio_nr_pages(folio); i++) {
-		struct page *to = range_storage(folio_page(folio, i));
+		struct page *to = test_hmm_storage(folio_page(folio, i));
 
 		if (from && i < nr)
-			copy_highpage(to, range_storage(from + i));
+			copy_highpage(to, test_hmm_storage(from + i));
 		else
 			clear_highpage(to);
 	}
@@ -187,8 +187,8 @@ static unsigned int range_src_order(unsigned long mpfn)
 }
 
 /* Allocate destinations of the same order as the source, or else single pages */
-void range_give_all(struct range_dev *to, const unsigned long *src,
-		    unsigned long *dst, unsigned long nr)
+void test_hmm_give_all(struct range_dev *to, const unsigned long *src,
+		       unsigned long *dst, unsigned long nr)
 {
 	unsigned long i, j, step;
 
@@ -215,7 +215,7 @@ static vm_fault_t range_migrate_back(struct vm_fault *vmf, unsigned long start,
 		.vma = vmf->vma,
 		.start = start,
 		.end = start + (PAGE_SIZE << order),
-		.pgmap_owner = range_page_dev(vmf->page),
+		.pgmap_owner = test_hmm_page_dev(vmf->page),
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE | select,
 		.fault_page = vmf->page,
 	};
@@ -229,7 +229,7 @@ static vm_fault_t range_migrate_back(struct vm_fault *vmf, unsigned long start,
 		ret = VM_FAULT_SIGBUS;
 		goto free;
 	}
-	range_give_all(NULL, args.src, args.dst, nr);
+	test_hmm_give_all(NULL, args.src, args.dst, nr);
 	if (!args.cpages || memchr_inv(args.dst, 0, nr * sizeof(*args.dst)))
 		ret = 0;
 	migrate_vma_pages(&args);
@@ -292,7 +292,7 @@ static int range_dev_place(struct range_dev *dev)
 {
 	struct range *range = &dev->pgmap.range;
 
-	if (range_is_private(dev)) {
+	if (test_hmm_is_private(dev)) {
 		dev->place = request_free_mem_region(&iomem_resource,
 						     RANGE_DEV_BYTES, dev->name);
 		if (IS_ERR(dev->place))
@@ -300,7 +300,7 @@ static int range_dev_place(struct range_dev *dev)
 		range->start = dev->place->start;
 		dev->pgmap.type = MEMORY_DEVICE_PRIVATE;
 	} else {
-		range->start = dev == &range_devs[2] ? spm_addr_dev0 : spm_addr_dev1;
+		range->start = dev == &test_hmm_devs[2] ? spm_addr_dev0 : spm_addr_dev1;
 		if (!range->start || !IS_ALIGNED(range->start, PMD_SIZE))
 			return -ENODEV;
 		dev->pgmap.type = MEMORY_DEVICE_COHERENT;
@@ -311,7 +311,7 @@ static int range_dev_place(struct range_dev *dev)
 
 static void range_dev_displace(struct range_dev *dev)
 {
-	if (range_is_private(dev))
+	if (test_hmm_is_private(dev))
 		release_mem_region(dev->place->start, resource_size(dev->place));
 }
 
@@ -347,7 +347,7 @@ static int range_dev_add_locked(struct range_dev *dev, u32 lacks)
 	return 0;
 }
 
-int range_dev_add(struct range_dev *dev, u32 lacks)
+int test_hmm_dev_add(struct range_dev *dev, u32 lacks)
 {
 	int ret;
 
@@ -372,7 +372,7 @@ static int range_dev_evict(struct range_dev *dev)
 		goto free;
 	}
 	migrate_device_range(src, dev->first, RANGE_DEV_PAGES);
-	range_give_all(NULL, src, dst, RANGE_DEV_PAGES);
+	test_hmm_give_all(NULL, src, dst, RANGE_DEV_PAGES);
 	migrate_device_pages(src, dst, RANGE_DEV_PAGES);
 	migrate_device_finalize(src, dst, RANGE_DEV_PAGES);
 free:
@@ -404,7 +404,7 @@ static int range_dev_remove_locked(struct range_dev *dev)
 	return ret ?: -EBUSY;
 }
 
-int range_dev_remove(struct range_dev *dev)
+int test_hmm_dev_remove(struct range_dev *dev)
 {
 	int ret;
 
@@ -414,7 +414,7 @@ int range_dev_remove(struct range_dev *dev)
 	return ret;
 }
 
-int range_dev_fail(struct range_dev *dev, u32 fail)
+int test_hmm_dev_fail(struct range_dev *dev, u32 fail)
 {
 	spin_lock(&dev->lock);
 	dev->fail = fail;
@@ -422,7 +422,7 @@ int range_dev_fail(struct range_dev *dev, u32 fail)
 	return 0;
 }
 
-int range_dev_init(struct range_dev *dev)
+int test_hmm_dev_init(struct range_dev *dev)
 {
 	int ret;
 
@@ -430,25 +430,25 @@ int range_dev_init(struct range_dev *dev)
 	dev->storage = vzalloc(array_size(RANGE_DEV_PAGES, sizeof(*dev->storage)));
 	if (!dev->used || !dev->storage)
 		return -ENOMEM;
-	ret = range_dev_add(dev, 0);
-	if (ret && (ret != -ENODEV || range_is_private(dev)))
+	ret = test_hmm_dev_add(dev, 0);
+	if (ret && (ret != -ENODEV || test_hmm_is_private(dev)))
 		pr_warn("%s is without memory: %d\n", dev->name, ret);
 	return 0;
 }
 
-void range_dev_exit(struct range_dev *dev)
+void test_hmm_dev_exit(struct range_dev *dev)
 {
 	/* Its pages need the device, so wait for them rather than crash */
-	while (range_dev_remove(dev) == -EBUSY)
+	while (test_hmm_dev_remove(dev) == -EBUSY)
 		pr_warn("%s: waiting for pages in use\n", dev->name);
 	bitmap_free(dev->used);
 	vfree(dev->storage);
 }
 
-void range_dev_info(const struct range_dev *dev,
-		    struct hmm_range_info *info)
+void test_hmm_dev_info(const struct range_dev *dev,
+		       struct hmm_range_info *info)
 {
-	unsigned int i = dev - range_devs;
+	unsigned int i = dev - test_hmm_devs;
 
 	if (!dev->up)
 		return;
@@ -460,7 +460,7 @@ void range_dev_info(const struct range_dev *dev,
  * While a folio of device memory is being split, its pages have no pgmap for a
  * moment.  Here that lasts for a whole call.
  */
-void range_set_pgmaps(struct range_dev *dev, bool set)
+void test_hmm_set_pgmaps(struct range_dev *dev, bool set)
 {
 	unsigned long i;
 
@@ -469,7 +469,7 @@ void range_set_pgmaps(struct range_dev *dev, bool set)
 			pfn_folio(dev->first + i)->pgmap = set ? &dev->pgmap : NULL;
 }
 
-int range_exclusive(struct range_dev *dev, unsigned long addr)
+int test_hmm_exclusive(struct range_dev *dev, unsigned long addr)
 {
 	struct folio *folio;
 	struct page *page;
@@ -526,13 +526,13 @@ static int range_migrate_locked(struct range_file *rf, struct migrate_vma *args,
 	memcpy(raw, args->src, bytes);
 	if (ret)
 		return ret;
-	range_stop_at(rf, HMM_RANGE_HOLD_MIGRATE);
+	test_hmm_stop_at(rf, HMM_RANGE_HOLD_MIGRATE);
 
 	if (cmd->to != HMM_RANGE_TO_NOWHERE) {
 		if (want)
 			range_give_wanted(to, args->src, args->dst, want, cmd->nr);
 		else
-			range_give_all(to, args->src, args->dst, cmd->nr);
+			test_hmm_give_all(to, args->src, args->dst, cmd->nr);
 	}
 	begin = ktime_get();
 	migrate_vma_pages(args);
@@ -550,10 +550,10 @@ static int range_migrate_watched(struct range_file *rf, struct migrate_vma *args
 	struct range_watch watch = { };
 	int ret;
 
-	range_watch_init(&watch, rf);
+	test_hmm_watch_init(&watch, rf);
 	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
 					   args->start, args->end - args->start,
-					   &range_notifier_ops);
+					   &test_hmm_notifier_ops);
 	if (ret)
 		return ret;
 	mmap_read_lock(current->mm);
@@ -563,7 +563,7 @@ static int range_migrate_watched(struct range_file *rf, struct migrate_vma *args
 	return ret;
 }
 
-int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+int test_hmm_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 {
 	struct migrate_vma args = { .flags = cmd->select };
 	unsigned long *raw;
@@ -575,7 +575,7 @@ int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 	    cmd->nr > HMM_RANGE_MAX || cmd->to > HMM_RANGE_TO_SYSTEM ||
 	    check_add_overflow((unsigned long)cmd->addr,
 			       (unsigned long)cmd->nr << PAGE_SHIFT, &args.end) ||
-	    !range_owner(cmd->owner, &args.pgmap_owner))
+	    !test_hmm_owner(cmd->owner, &args.pgmap_owner))
 		return -EINVAL;
 	args.start = cmd->addr;
 
@@ -595,7 +595,7 @@ int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
 	}
 	ret = range_migrate_watched(rf, &args, cmd, want, raw);
 	if (!ret)
-		ret = range_put_longs(cmd->src, raw, cmd->nr);
+		ret = test_hmm_put_longs(cmd->src, raw, cmd->nr);
 free:
 	kvfree(want);
 	kvfree(raw);

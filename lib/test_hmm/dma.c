@@ -280,7 +280,7 @@ static struct device *range_dma_edu(void)
 	return NULL;
 }
 
-void range_dma_init(void)
+void test_hmm_dma_init(void)
 {
 	unsigned int i;
 
@@ -298,7 +298,7 @@ void range_dma_init(void)
 	range_iommu_init();
 }
 
-void range_dma_exit(void)
+void test_hmm_dma_exit(void)
 {
 	unsigned int i;
 
@@ -317,13 +317,13 @@ void range_dma_exit(void)
 	xa_destroy(&range_dma.mapped);
 }
 
-int range_dma_region_begin(struct hmm_dma_map *map)
+int test_hmm_dma_region_begin(struct hmm_dma_map *map)
 {
 	return hmm_dma_map_alloc(range_dma.devices[HMM_RANGE_DMA_DIRECT], map, 1,
 				 PAGE_SIZE);
 }
 
-void range_dma_region_end(struct hmm_dma_map *map)
+void test_hmm_dma_region_end(struct hmm_dma_map *map)
 {
 	if (map->pfn_list)
 		hmm_dma_map_free(range_dma.devices[HMM_RANGE_DMA_DIRECT], map);
@@ -552,10 +552,10 @@ static int range_dma_watched(struct range_file *rf, struct device *dev,
 
 	if (cmd->flags & HMM_RANGE_DMA_OWN)
 		range.dev_private_owner = rf->dev;
-	range_watch_init(&watch, rf);
+	test_hmm_watch_init(&watch, rf);
 	ret = mmu_interval_notifier_insert(&watch.notifier, current->mm,
 					   range.start, range.end - range.start,
-					   &range_notifier_ops);
+					   &test_hmm_notifier_ops);
 	if (ret)
 		return ret;
 	cmd->ret = hmm_range_fault_unlocked_timeout(&range, RANGE_WAIT);
@@ -632,7 +632,7 @@ static bool range_dma_fits(const struct hmm_range_dma *cmd)
 	       end == (unsigned long)end && range_dma_part_fits(cmd);
 }
 
-int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
+int test_hmm_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 {
 	struct hmm_dma_map map = { };
 	struct device *dev;

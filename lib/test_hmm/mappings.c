@@ -61,7 +61,7 @@ static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 		    (vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
 			return 0;
 		release_fault_lock(vmf);
-		range_stop_at(rf, HMM_RANGE_HOLD_DROP);
+		test_hmm_stop_at(rf, HMM_RANGE_HOLD_DROP);
 		return VM_FAULT_RETRY;
 	case HMM_RANGE_ACT_UNMAP:
 		unmap_mapping_range(vmf->vma->vm_file->f_mapping,
@@ -84,7 +84,7 @@ static vm_fault_t range_map_act(struct vm_fault *vmf, struct range_file *rf)
 	case HMM_RANGE_ACT_HWPOISON:
 		return VM_FAULT_HWPOISON;
 	case HMM_RANGE_ACT_HOLD:
-		range_stop(rf);
+		test_hmm_stop(rf);
 		return 0;
 	}
 	return 0;
@@ -117,7 +117,7 @@ static vm_fault_t range_map_fault(struct vm_fault *vmf)
 }
 
 /* Physical addresses without memory; entries for them are never followed */
-struct resource *range_nothing;
+struct resource *test_hmm_nothing;
 
 static vm_fault_t range_map_pmd(struct vm_fault *vmf, struct range_file *rf)
 {
@@ -139,9 +139,9 @@ static vm_fault_t range_map_pmd(struct vm_fault *vmf, struct range_file *rf)
 static vm_fault_t range_map_pud(struct vm_fault *vmf)
 {
 #ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
-	if (!range_nothing)
+	if (!test_hmm_nothing)
 		return VM_FAULT_SIGBUS;
-	return vmf_insert_pfn_pud(vmf, PHYS_PFN(ALIGN(range_nothing->start, PUD_SIZE)),
+	return vmf_insert_pfn_pud(vmf, PHYS_PFN(ALIGN(test_hmm_nothing->start, PUD_SIZE)),
 				  false);
 #else
 	return VM_FAULT_FALLBACK;
@@ -180,7 +180,7 @@ static const struct vm_operations_struct range_vm_ops = {
 	.mremap = range_map_mremap,
 };
 
-int range_mmap(struct file *file, struct vm_area_struct *vma)
+int test_hmm_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned int kind = range_map_kind(vma);
 	unsigned long end = vma->vm_pgoff + vma_pages(vma) - 1;
@@ -208,23 +208,23 @@ int range_mmap(struct file *file, struct vm_area_struct *vma)
 	if (kind >= HMM_RANGE_MAP_PMD)
 		vm_flags_set(vma, VM_HUGEPAGE);
 	vma->vm_ops = &range_vm_ops;
-	range_stop_at(file->private_data, HMM_RANGE_HOLD_MMAP);
+	test_hmm_stop_at(file->private_data, HMM_RANGE_HOLD_MMAP);
 	return 0;
 }
 
-void range_nothing_init(void)
+void test_hmm_nothing_init(void)
 {
 #if IS_ENABLED(CONFIG_DEVICE_PRIVATE) && defined(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP)
-	range_nothing = request_free_mem_region(&iomem_resource, 2 * PUD_SIZE,
-						"hmm_range_nothing");
-	if (IS_ERR(range_nothing))
-		range_nothing = NULL;
+	test_hmm_nothing = request_free_mem_region(&iomem_resource, 2 * PUD_SIZE,
+						   "hmm_range_nothing");
+	if (IS_ERR(test_hmm_nothing))
+		test_hmm_nothing = NULL;
 #endif
 }
 
-void range_nothing_exit(void)
+void test_hmm_nothing_exit(void)
 {
-	if (range_nothing)
-		release_mem_region(range_nothing->start,
-				   resource_size(range_nothing));
+	if (test_hmm_nothing)
+		release_mem_region(test_hmm_nothing->start,
+				   resource_size(test_hmm_nothing));
 }

@@ -94,7 +94,7 @@ static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags,
 	range->notifier = &mirror->notifier;
 	range->dev_private_owner = mirror->dev;
 	do {
-		ret = range_fault(range, flags, jiffies_to_msecs(RANGE_WAIT));
+		ret = test_hmm_fault(range, flags, jiffies_to_msecs(RANGE_WAIT));
 		if (ret)
 			continue;
 		mutex_lock(&mirror->lock);
@@ -107,7 +107,7 @@ static int mirror_ask(struct mirror *mirror, struct hmm_range *range, u32 flags,
 
 static bool mirror_owns(const struct mirror *mirror, struct page *page)
 {
-	return range_is_dev_page(page) && range_page_dev(page) == mirror->dev;
+	return test_hmm_is_dev_page(page) && test_hmm_page_dev(page) == mirror->dev;
 }
 
 /* Copy until done, or -ENOENT at a page that is not in the table (as writable) */
@@ -123,7 +123,7 @@ static int mirror_copy(struct mirror *mirror, struct hmm_dmirror_cmd *cmd,
 
 		if (!entry || (write && !(entry & MIRROR_WRITE)))
 			return -ENOENT;
-		page = range_storage(pfn_to_page(entry >> MIRROR_PFN_SHIFT));
+		page = test_hmm_storage(pfn_to_page(entry >> MIRROR_PFN_SHIFT));
 		if (write)
 			memcpy_to_page(page, 0, here, PAGE_SIZE);
 		else
@@ -229,7 +229,7 @@ static int mirror_migrate_vma(struct migrate_vma *args, struct range_dev *to,
 	ret = migrate_vma_setup(args);
 	if (ret)
 		goto free;
-	range_give_all(to, args->src, args->dst, nr);
+	test_hmm_give_all(to, args->src, args->dst, nr);
 	migrate_vma_pages(args);
 	*moved += mirror_moved(args);
 	migrate_vma_finalize(args);
@@ -253,7 +253,7 @@ static int mirror_migrate(struct mirror *mirror, const struct hmm_dmirror_cmd *c
 	int ret = 0;
 
 	args.flags |= to ? MIGRATE_VMA_SELECT_SYSTEM :
-		      range_is_private(mirror->dev) ?
+		      test_hmm_is_private(mirror->dev) ?
 		      MIGRATE_VMA_SELECT_DEVICE_PRIVATE :
 		      MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 	mmap_read_lock(mm);
@@ -419,7 +419,7 @@ free:
 /* Migrate everything out of the device's memory, and give the device new memory */
 static int mirror_release_memory(struct range_dev *dev)
 {
-	return range_dev_remove(dev) ?: range_dev_add(dev, 0);
+	return test_hmm_dev_remove(dev) ?: test_hmm_dev_add(dev, 0);
 }
 
 /* Commands that move data from user space or to it, by way of @data */
@@ -478,8 +478,8 @@ static int mirror_cmd(struct mirror *mirror, unsigned int what,
 	case HMM_DMIRROR_RELEASE:
 		return mirror_release_memory(mirror->dev);
 	case HMM_DMIRROR_FLAGS:
-		range_dev_fail(mirror->dev,
-			       !!(cmd->npages & HMM_DMIRROR_FLAG_FAIL_ALLOC));
+		test_hmm_dev_fail(mirror->dev,
+				  !!(cmd->npages & HMM_DMIRROR_FLAG_FAIL_ALLOC));
 		return 0;
 	}
 	return -ENOTTY;
@@ -580,10 +580,10 @@ static const struct file_operations mirror_fops = {
 	.compat_ioctl = compat_ptr_ioctl,
 };
 
-int range_mirror_init(struct range_dev *dev)
+int test_hmm_mirror_init(struct range_dev *dev)
 {
 	snprintf(dev->mirror_name, sizeof(dev->mirror_name), "hmm_dmirror%td",
-		 dev - range_devs);
+		 dev - test_hmm_devs);
 	dev->mirror.minor = MISC_DYNAMIC_MINOR;
 	dev->mirror.name = dev->mirror_name;
 	dev->mirror.fops = &mirror_fops;
@@ -591,7 +591,7 @@ int range_mirror_init(struct range_dev *dev)
 	return misc_register(&dev->mirror);
 }
 
-void range_mirror_exit(struct range_dev *dev)
+void test_hmm_mirror_exit(struct range_dev *dev)
 {
 	misc_deregister(&dev->mirror);
 }

@@ -99,13 +99,13 @@ static void range_count_arm(bool arm)
 			disable_kprobe(range_probes[i]);
 }
 
-void range_count_init(void)
+void test_hmm_count_init(void)
 {
 	range_count.works = !register_kprobes(range_probes,
 					      ARRAY_SIZE(range_probes));
 }
 
-void range_count_exit(void)
+void test_hmm_count_exit(void)
 {
 	if (range_count.works)
 		unregister_kprobes(range_probes, ARRAY_SIZE(range_probes));
@@ -113,16 +113,16 @@ void range_count_exit(void)
 
 #else /* !CONFIG_KPROBES */
 static void range_count_arm(bool arm) { }
-void range_count_init(void) { }
-void range_count_exit(void) { }
+void test_hmm_count_init(void) { }
+void test_hmm_count_exit(void) { }
 #endif
 
-bool range_count_works(void)
+bool test_hmm_count_works(void)
 {
 	return range_count.works;
 }
 
-void range_count_begin(unsigned long start)
+void test_hmm_count_begin(unsigned long start)
 {
 	mutex_lock(&range_count.lock);
 	range_count.calls = 0;
@@ -134,7 +134,7 @@ void range_count_begin(unsigned long start)
 	WRITE_ONCE(range_count.task, current);
 }
 
-void range_count_end(struct hmm_range_call *call)
+void test_hmm_count_end(struct hmm_range_call *call)
 {
 	WRITE_ONCE(range_count.task, NULL);
 	range_count_arm(false);
@@ -153,7 +153,7 @@ static bool no_vma_lock;
 module_param(no_vma_lock, bool, 0400);
 MODULE_PARM_DESC(no_vma_lock, "let nobody take the lock of a VMA instead of mmap_lock");
 
-bool range_vma_lock_works(void)
+bool test_hmm_vma_lock_works(void)
 {
 	return IS_ENABLED(CONFIG_PER_VMA_LOCK) && !no_vma_lock;
 }
@@ -178,12 +178,12 @@ static struct kretprobe range_vma_lock_probe = {
 	.maxactive = 64,
 };
 
-int range_vma_lock_init(void)
+int test_hmm_vma_lock_init(void)
 {
 	return no_vma_lock ? register_kretprobe(&range_vma_lock_probe) : 0;
 }
 
-void range_vma_lock_exit(void)
+void test_hmm_vma_lock_exit(void)
 {
 	if (no_vma_lock)
 		unregister_kretprobe(&range_vma_lock_probe);
@@ -191,12 +191,12 @@ void range_vma_lock_exit(void)
 
 #else
 
-int range_vma_lock_init(void)
+int test_hmm_vma_lock_init(void)
 {
 	return no_vma_lock && IS_ENABLED(CONFIG_PER_VMA_LOCK) ? -EOPNOTSUPP : 0;
 }
 
-void range_vma_lock_exit(void) { }
+void test_hmm_vma_lock_exit(void) { }
 
 #endif
 
@@ -249,7 +249,7 @@ static bool range_absent_find(void)
 	return false;
 }
 
-void range_absent_end(struct range_file *rf)
+void test_hmm_absent_end(struct range_file *rf)
 {
 	mutex_lock(&range_absent_lock);
 	if (range_absent_file == rf) {
@@ -260,7 +260,7 @@ void range_absent_end(struct range_file *rf)
 	mutex_unlock(&range_absent_lock);
 }
 
-int range_absent_begin(struct range_file *rf)
+int test_hmm_absent_begin(struct range_file *rf)
 {
 	int ret = -EBUSY;
 
@@ -277,9 +277,9 @@ int range_absent_begin(struct range_file *rf)
 
 #else
 
-void range_absent_end(struct range_file *rf) { }
+void test_hmm_absent_end(struct range_file *rf) { }
 
-int range_absent_begin(struct range_file *rf)
+int test_hmm_absent_begin(struct range_file *rf)
 {
 	return -EOPNOTSUPP;
 }

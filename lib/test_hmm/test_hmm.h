@@ -63,7 +63,7 @@ struct range_dev {
 #endif
 };
 
-extern struct range_dev range_devs[HMM_RANGE_DEVICES];
+extern struct range_dev test_hmm_devs[HMM_RANGE_DEVICES];
 
 /**
  * struct range_file - one open file
@@ -95,9 +95,9 @@ struct range_file {
 
 /* core.c */
 
-void range_stop(struct range_file *rf);
-void range_stop_at(struct range_file *rf, int point);
-bool range_owner(s32 number, void **owner);
+void test_hmm_stop(struct range_file *rf);
+void test_hmm_stop_at(struct range_file *rf, int point);
+bool test_hmm_owner(s32 number, void **owner);
 
 /* call.c */
 
@@ -123,20 +123,20 @@ struct range_watch {
 	unsigned int invalidations;
 };
 
-extern const struct mmu_interval_notifier_ops range_notifier_ops;
+extern const struct mmu_interval_notifier_ops test_hmm_notifier_ops;
 
-void range_watch_init(struct range_watch *watch, struct range_file *rf);
-int range_fault(struct hmm_range *range, u32 flags, u32 timeout_ms);
-int range_put_longs(u64 to, const unsigned long *from, unsigned long nr);
-int range_call(struct range_file *rf, struct hmm_range_call *call);
+void test_hmm_watch_init(struct range_watch *watch, struct range_file *rf);
+int test_hmm_fault(struct hmm_range *range, u32 flags, u32 timeout_ms);
+int test_hmm_put_longs(u64 to, const unsigned long *from, unsigned long nr);
+int test_hmm_call(struct range_file *rf, struct hmm_range_call *call);
 
 /* mappings.c */
 
-extern struct resource *range_nothing;
+extern struct resource *test_hmm_nothing;
 
-void range_nothing_init(void);
-void range_nothing_exit(void);
-int range_mmap(struct file *file, struct vm_area_struct *vma);
+void test_hmm_nothing_init(void);
+void test_hmm_nothing_exit(void);
+int test_hmm_mmap(struct file *file, struct vm_area_struct *vma);
 
 /* probes.c */
 
@@ -149,99 +149,99 @@ static inline unsigned long range_arg(struct pt_regs *regs, unsigned int n)
 #endif
 }
 
-bool range_vma_lock_works(void);
-int range_vma_lock_init(void);
-void range_vma_lock_exit(void);
+bool test_hmm_vma_lock_works(void);
+int test_hmm_vma_lock_init(void);
+void test_hmm_vma_lock_exit(void);
 
-bool range_count_works(void);
-void range_count_init(void);
-void range_count_exit(void);
-void range_count_begin(unsigned long start);
-void range_count_end(struct hmm_range_call *call);
-int range_absent_begin(struct range_file *rf);
-void range_absent_end(struct range_file *rf);
+bool test_hmm_count_works(void);
+void test_hmm_count_init(void);
+void test_hmm_count_exit(void);
+void test_hmm_count_begin(unsigned long start);
+void test_hmm_count_end(struct hmm_range_call *call);
+int test_hmm_absent_begin(struct range_file *rf);
+void test_hmm_absent_end(struct range_file *rf);
 
 /* device.c */
 
 #if IS_ENABLED(CONFIG_DEVICE_PRIVATE)
 
-bool range_is_private(const struct range_dev *dev);
-bool range_is_dev_page(struct page *page);
-struct range_dev *range_page_dev(struct page *page);
-struct page *range_storage(struct page *page);
-void range_give_all(struct range_dev *to, const unsigned long *src,
-		    unsigned long *dst, unsigned long nr);
-int range_dev_add(struct range_dev *dev, u32 lacks);
-int range_dev_remove(struct range_dev *dev);
-int range_dev_fail(struct range_dev *dev, u32 fail);
-int range_dev_init(struct range_dev *dev);
-void range_dev_exit(struct range_dev *dev);
-void range_dev_info(const struct range_dev *dev, struct hmm_range_info *info);
-void range_set_pgmaps(struct range_dev *dev, bool set);
-int range_exclusive(struct range_dev *dev, unsigned long addr);
-int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd);
+bool test_hmm_is_private(const struct range_dev *dev);
+bool test_hmm_is_dev_page(struct page *page);
+struct range_dev *test_hmm_page_dev(struct page *page);
+struct page *test_hmm_storage(struct page *page);
+void test_hmm_give_all(struct range_dev *to, const unsigned long *src,
+		       unsigned long *dst, unsigned long nr);
+int test_hmm_dev_add(struct range_dev *dev, u32 lacks);
+int test_hmm_dev_remove(struct range_dev *dev);
+int test_hmm_dev_fail(struct range_dev *dev, u32 fail);
+int test_hmm_dev_init(struct range_dev *dev);
+void test_hmm_dev_exit(struct range_dev *dev);
+void test_hmm_dev_info(const struct range_dev *dev, struct hmm_range_info *info);
+void test_hmm_set_pgmaps(struct range_dev *dev, bool set);
+int test_hmm_exclusive(struct range_dev *dev, unsigned long addr);
+int test_hmm_migrate(struct range_file *rf, struct hmm_range_migrate *cmd);
 
 /* mirror.c */
 
-int range_mirror_init(struct range_dev *dev);
-void range_mirror_exit(struct range_dev *dev);
+int test_hmm_mirror_init(struct range_dev *dev);
+void test_hmm_mirror_exit(struct range_dev *dev);
 
 #else /* !CONFIG_DEVICE_PRIVATE */
 
-static inline struct page *range_storage(struct page *page)
+static inline struct page *test_hmm_storage(struct page *page)
 {
 	return page;
 }
 
-static inline int range_dev_add(struct range_dev *dev, u32 lacks)
+static inline int test_hmm_dev_add(struct range_dev *dev, u32 lacks)
 {
 	return -ENODEV;
 }
 
-static inline int range_dev_remove(struct range_dev *dev)
+static inline int test_hmm_dev_remove(struct range_dev *dev)
 {
 	return -ENODEV;
 }
 
-static inline int range_dev_fail(struct range_dev *dev, u32 fail)
+static inline int test_hmm_dev_fail(struct range_dev *dev, u32 fail)
 {
 	return -ENODEV;
 }
 
-static inline int range_dev_init(struct range_dev *dev)
+static inline int test_hmm_dev_init(struct range_dev *dev)
 {
 	return 0;
 }
 
-static inline void range_dev_exit(struct range_dev *dev)
+static inline void test_hmm_dev_exit(struct range_dev *dev)
 {
 }
 
-static inline void range_dev_info(const struct range_dev *dev,
-				  struct hmm_range_info *info)
+static inline void test_hmm_dev_info(const struct range_dev *dev,
+				     struct hmm_range_info *info)
 {
 }
 
-static inline void range_set_pgmaps(struct range_dev *dev, bool set)
+static inline void test_hmm_set_pgmaps(struct range_dev *dev, bool set)
 {
 }
 
-static inline int range_exclusive(struct range_dev *dev, unsigned long addr)
-{
-	return -EOPNOTSUPP;
-}
-
-static inline int range_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+static inline int test_hmm_exclusive(struct range_dev *dev, unsigned long addr)
 {
 	return -EOPNOTSUPP;
 }
 
-static inline int range_mirror_init(struct range_dev *dev)
+static inline int test_hmm_migrate(struct range_file *rf, struct hmm_range_migrate *cmd)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int test_hmm_mirror_init(struct range_dev *dev)
 {
 	return 0;
 }
 
-static inline void range_mirror_exit(struct range_dev *dev)
+static inline void test_hmm_mirror_exit(struct range_dev *dev)
 {
 }
 
@@ -251,24 +251,24 @@ static inline void range_mirror_exit(struct range_dev *dev)
 
 #ifdef CONFIG_HAS_DMA
 
-int range_dma_region_begin(struct hmm_dma_map *map);
-void range_dma_region_end(struct hmm_dma_map *map);
-void range_dma_init(void);
-void range_dma_exit(void);
-int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd);
+int test_hmm_dma_region_begin(struct hmm_dma_map *map);
+void test_hmm_dma_region_end(struct hmm_dma_map *map);
+void test_hmm_dma_init(void);
+void test_hmm_dma_exit(void);
+int test_hmm_dma_call(struct range_file *rf, struct hmm_range_dma *cmd);
 
 #else /* !CONFIG_HAS_DMA */
 
-static inline int range_dma_region_begin(struct hmm_dma_map *map)
+static inline int test_hmm_dma_region_begin(struct hmm_dma_map *map)
 {
 	return -EOPNOTSUPP;
 }
 
-static inline void range_dma_region_end(struct hmm_dma_map *map) { }
-static inline void range_dma_init(void) { }
-static inline void range_dma_exit(void) { }
+static inline void test_hmm_dma_region_end(struct hmm_dma_map *map) { }
+static inline void test_hmm_dma_init(void) { }
+static inline void test_hmm_dma_exit(void) { }
 
-static inline int range_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
+static inline int test_hmm_dma_call(struct range_file *rf, struct hmm_range_dma *cmd)
 {
 	return -ENODEV;
 }
