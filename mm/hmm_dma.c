@@ -201,17 +201,24 @@ static bool hmm_dma_is_mapped(struct device *dev, struct hmm_dma_map *map,
 }
 
 /* A page of the device's own is not for the DMA layer: the driver knows where it is */
-static bool hmm_dma_is_to_map(unsigned long entry)
+static bool hmm_dma_is_own(const struct hmm_dma_map *map, unsigned long entry)
+{
+	struct page *page = hmm_pfn_to_page(entry);
+
+	return is_device_private_page(page) || device_page_owned_by(page, map->owner);
+}
+
+static bool hmm_dma_is_to_map(const struct hmm_dma_map *map, unsigned long entry)
 {
 	return (entry & HMM_PFN_VALID) && !(entry & HMM_PFN_DMA_MAPPED) &&
-	       !is_device_private_page(hmm_pfn_to_page(entry));
+	       !hmm_dma_is_own(map, entry);
 }
 
 static enum dma_data_direction hmm_dma_dir(const struct hmm_dma_map *map,
 					   unsigned long entry)
 {
-	return map->by_access && !(entry & HMM_PFN_WRITE) ? DMA_TO_DEVICE :
-							    DMA_BIDIRECTIONAL;
+	return map->read_only || (map->by_access && !(entry & HMM_PFN_WRITE)) ?
+		DMA_TO_DEVICE : DMA_BIDIRECTIONAL;
 }
 
 static unsigned long hmm_dma_attrs(unsigned long entry)
@@ -374,7 +381,7 @@ static int hmm_dma_route(struct device *dev, const struct hmm_dma_map *map,
 	*how = 0;
 	if (!hmm_dma_is_one_piece(map, entry))
 		return -EFAULT;
-	if (is_device_private_page(hmm_pfn_to_page(*entry)))
+	if (hmm_dma_is_own(map, *entry))
 		return -EREMOTEIO;
 	switch (pci_p2pdma_state(p2pdma_state, dev, hmm_pfn_to_page(*entry))) {
 	case PCI_P2PDMA_MAP_NONE:
@@ -513,7 +520,7 @@ static ssize_t hmm_dma_link_next(struct device *dev, struct hmm_dma_map *map,
 	size_t nr = 1;
 	int ret;
 
-	if (!hmm_dma_is_to_map(*hmm_dma_pfn(map, idx)))
+	if (!hmm_dma_is_to_map(map, *hmm_dma_pfn(map, idx)))
 		return 1;
 	ret = hmm_dma_route(dev, map, idx, p2pdma_state, &how, &addr);
 	if (ret)
@@ -641,7 +648,8 @@ static int hmm_dma_link_range(struct device *dev, struct hmm_dma_map *map,
  * @p2pdma_state: zeroed before the first of a series of calls
  *
  * Maps those of the entries that are HMM_PFN_VALID and not mapped yet, but for
- * device private pages: these are left to the driver, valid and not mapped.
+ * device private pages and those of @map->owner: these are left to the driver, valid
+ * and not mapped.
  *
  * Cheaper than hmm_dma_map_pfn() for each, which tells the addresses afterwards.
  * Where the device has IOVA space, entries that are one piece of memory are linked at
@@ -669,7 +677,7 @@ int hmm_dma_map_range(struct device *dev, struct hmm_dma_map *map, size_t idx,
 		return hmm_dma_link_range(dev, map, idx, end, p2pdma_state);
 
 	for (; !ret && idx < end; idx++)
-		if (hmm_dma_is_to_map(*hmm_dma_pfn(map, idx)))
+		if (hmm_dma_is_to_map(map, *hmm_dma_pfn(map, idx)))
 			ret = hmm_dma_map_entry(dev, map, idx, p2pdma_state,
 						&addr);
 	return ret;

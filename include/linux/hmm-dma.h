@@ -30,9 +30,12 @@ struct pci_p2pdma_map_state;
  * @by_access: the driver's, false unless it sets it while nothing is mapped: map
  *	what is answered without HMM_PFN_WRITE for reading only. An entry must then be
  *	unmapped before HMM_PFN_WRITE is set in it or cleared.
+ * @read_only: the driver's in the same way: map all for reading only
+ * @owner: the driver's in the same way: leave pages that device_page_owned_by() tells
+ *	are this owner's to the driver, as device private pages are
  *
- * All but @pfn_list's answers and @by_access is set by hmm_dma_map_alloc() and its
- * like.
+ * All but @pfn_list's answers and what is the driver's is set by hmm_dma_map_alloc()
+ * and its like.
  */
 struct hmm_dma_map {
 	struct dma_iova_state state;
@@ -41,6 +44,8 @@ struct hmm_dma_map {
 	size_t dma_entry_size;
 	size_t nr;
 	bool by_access;
+	bool read_only;
+	const void *owner;
 
 	/* private: of mm/hmm_dma.c */
 	size_t head;			/* bytes of IOVA space before entry 0 */
