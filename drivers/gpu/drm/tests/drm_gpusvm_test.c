@@ -16,6 +16,7 @@
 #include <linux/dma-direct.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
+#include <linux/kprobes.h>
 #include <linux/memremap.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -710,6 +711,124 @@ static void engine_work(struct work_struct *work)
 	}
 }
 
+/* Calls of the DMA layer */
+
+static struct {
+	atomic64_t links, read_only, syncs, unlinks, linked, spaces;
+	bool probed;
+} dma;
+
+#if defined(CONFIG_KPROBES) && defined(CONFIG_HAVE_FUNCTION_ARG_ACCESS_API)
+
+static bool dma_is_ours(struct pt_regs *regs)
+{
+	return gpus[0].dev &&
+	       regs_get_kernel_argument(regs, 0) == (unsigned long)gpus[0].dev;
+}
+
+static int dma_failure(void)
+{
+	return -ENOMEM;
+}
+
+static int dma_fails(struct pt_regs *regs, unsigned int what)
+{
+	if (!gpu_fails(&gpus[0], what))
+		return 0;
+	instruction_pointer_set(regs, (unsigned long)dereference_function_descriptor(dma_failure));
+	return 1;
+}
+
+static int dma_saw_link(struct kprobe *p, struct pt_regs *regs)
+{
+	if (!dma_is_ours(regs))
+		return 0;
+	atomic64_inc(&dma.links);
+	if (dma_fails(regs, GPUSVM_TEST_FAIL_LINK))
+		return 1;
+	if (regs_get_kernel_argument(regs, 5) == DMA_TO_DEVICE)
+		atomic64_inc(&dma.read_only);
+	atomic64_add(regs_get_kernel_argument(regs, 4) >> PAGE_SHIFT, &dma.linked);
+	return 0;
+}
+
+static int dma_saw_sync(struct kprobe *p, struct pt_regs *regs)
+{
+	if (!dma_is_ours(regs))
+		return 0;
+	atomic64_inc(&dma.syncs);
+	return dma_fails(regs, GPUSVM_TEST_FAIL_SYNC);
+}
+
+static int dma_saw_unlink(struct kprobe *p, struct pt_regs *regs)
+{
+	if (!dma_is_ours(regs))
+		return 0;
+	atomic64_inc(&dma.unlinks);
+	atomic64_sub(regs_get_kernel_argument(regs, 3) >> PAGE_SHIFT, &dma.linked);
+	return 0;
+}
+
+static int dma_saw_alloc(struct kprobe *p, struct pt_regs *regs)
+{
+	if (dma_is_ours(regs))
+		atomic64_inc(&dma.spaces);
+	return 0;
+}
+
+static int dma_saw_free(struct kprobe *p, struct pt_regs *regs)
+{
+	if (dma_is_ours(regs))
+		atomic64_dec(&dma.spaces);
+	return 0;
+}
+
+/* A probe with a post_handler is not optimized, so it may change the return address */
+static void dma_saw_after(struct kprobe *p, struct pt_regs *regs, unsigned long flags)
+{
+}
+
+#define DMA_PROBE(name, handler, ...) \
+	&(struct kprobe) { .symbol_name = name, .pre_handler = handler, __VA_ARGS__ }
+
+/* dma_iova_destroy() calls two of them */
+static struct kprobe *dma_probes[] = {
+	DMA_PROBE("dma_iova_link", dma_saw_link, .post_handler = dma_saw_after),
+	DMA_PROBE("dma_iova_sync", dma_saw_sync, .post_handler = dma_saw_after),
+	DMA_PROBE("dma_iova_unlink", dma_saw_unlink),
+	DMA_PROBE("dma_iova_try_alloc", dma_saw_alloc),
+	DMA_PROBE("dma_iova_free", dma_saw_free),
+};
+
+static void dma_probe(void)
+{
+	dma.probed = !register_kprobes(dma_probes, ARRAY_SIZE(dma_probes));
+}
+
+static void dma_unprobe(void)
+{
+	if (dma.probed)
+		unregister_kprobes(dma_probes, ARRAY_SIZE(dma_probes));
+}
+
+#else
+
+static void dma_probe(void) { }
+static void dma_unprobe(void) { }
+
+#endif
+
+static void dma_stats(struct gpusvm_test *cmd)
+{
+	cmd->probed = dma.probed;
+	cmd->links = atomic64_read(&dma.links);
+	cmd->read_only = atomic64_read(&dma.read_only);
+	cmd->syncs = atomic64_read(&dma.syncs);
+	cmd->unlinks = atomic64_read(&dma.unlinks);
+	cmd->linked = atomic64_read(&dma.linked);
+	cmd->spaces = atomic64_read(&dma.spaces);
+}
+
 /* What user space requests */
 
 static bool vm_has(struct gpu_vm *vm, u64 addr, u64 len)
@@ -817,7 +936,8 @@ static void cmd_look(struct gpu_vm *vm, struct gpusvm_test *cmd,
 	for (i = 0; i < nr; i++)
 		cmd->places |= pte_place(pte[i]);
 	if (drm_gpusvm_pages_valid(&vm->svm, &range->pages)) {
-		cmd->iova = dma_use_iova(&range->pages.state);
+		cmd->iova = (cmd->places & GPUSVM_TEST_IN_SYSTEM) &&
+			    dma_use_iova(&range->pages.map.state);
 		for (i = 0; i < nr; cmd->entries++)
 			i += 1UL << range->pages.dma_addr[cmd->entries].order;
 	}
@@ -882,6 +1002,7 @@ static int cmd_stats(struct gpu_vm *vm, struct gpusvm_test *cmd)
 	}
 	cmd->vram = bitmap_weight(gpu->used, VRAM_PAGES);
 	cmd->mapped = atomic_read(&gpu->mapped);
+	dma_stats(cmd);
 	return 0;
 }
 
@@ -1099,6 +1220,7 @@ static void gpu_test_exit(void)
 	unsigned int i;
 
 	misc_deregister(&gpu_misc);
+	dma_unprobe();
 	for (i = 0; i < GPUSVM_TEST_GPUS; i++)
 		gpu_exit(&gpus[i]);
 }
@@ -1116,9 +1238,11 @@ static int __init gpu_test_init(void)
 		if (err)
 			goto fail;
 	}
+	dma_probe();
 	err = misc_register(&gpu_misc);
 	if (!err)
 		return 0;
+	dma_unprobe();
 	i--;
 fail:
 	do

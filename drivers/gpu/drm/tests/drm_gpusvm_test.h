@@ -69,6 +69,9 @@ enum {
 	GPUSVM_TEST_FAIL_TO_VRAM,
 	GPUSVM_TEST_FAIL_TO_RAM,
 	GPUSVM_TEST_FAIL_MAP,
+	/* Not callbacks: functions of the DMA layer, for the GPUs behind the IOMMU */
+	GPUSVM_TEST_FAIL_LINK,
+	GPUSVM_TEST_FAIL_SYNC,
 	GPUSVM_TEST_FAILS,
 };
 
@@ -100,6 +103,13 @@ enum {
  * @ranges: in this address space
  * @invalidations: calls of the notifier in this address space
  * @stale: IOMMU mappings that were still there after the library unmapped them
+ * @probed: are calls of the DMA layer, for the GPUs behind the IOMMU, counted?
+ * @links: calls that linked pages to the IOVA space of a range or a copy
+ * @read_only: how many of them did so for reading only
+ * @syncs: calls after which the GPUs see what was linked
+ * @unlinks: calls that unlinked pages
+ * @linked: pages that are linked
+ * @spaces: IOVA spaces that exist
  */
 struct gpusvm_test {
 	__u32 op;
@@ -122,6 +132,13 @@ struct gpusvm_test {
 	__u64 ranges;
 	__u64 invalidations;
 	__u64 stale;
+	__u64 probed;
+	__u64 links;
+	__u64 read_only;
+	__u64 syncs;
+	__u64 unlinks;
+	__s64 linked;
+	__s64 spaces;
 };
 
 #define GPUSVM_TEST_IOCTL	_IOWR('G', 0, struct gpusvm_test)

@@ -321,6 +321,8 @@ static long left(void)
 		vram += stats(gpu).vram + t.last.ranges;
 		mapped |= t.last.mapped != 0;
 	}
+	/* By now, there are no ranges, nor copies */
+	mapped |= t.last.linked || t.last.spaces;
 	for (gpu = 0; gpu < GPUS; gpu++)
 		close(t.fd[gpu]);
 	return (stale && !t.racy) || mapped ? -1 : (long)vram;
@@ -1434,6 +1436,262 @@ TEST_F(gpu, home_without_huge_pages)
 	ASSERT_EQ(0, stats(IOMMU).vram);
 	ASSERT_TRUE(gpu_sees(IOMMU));
 	ASSERT_LT(1, (places(IOMMU, t.p), t.last.entries));
+}
+
+/* What is asked of the DMA layer and the IOMMU */
+
+/* Pieces of physical memory that a range of 2 MiB consists of; 0 if that is not told */
+static unsigned long pieces(void)
+{
+	static uint64_t entries[HUGE / PAGE];
+	unsigned long i, nr = 1;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool done = pread(fd, entries, sizeof(entries), (uintptr_t)t.p / PAGE * 8) ==
+		    sizeof(entries);
+
+	close(fd);
+	for (i = 1; i < ARRAY_SIZE(entries); i++)
+		nr += entries[i] != entries[i - 1] + 1;
+	/* Without the pfn, there are flags only */
+	return done && entries[0] << 9 ? nr : 0;
+}
+
+static const char *cannot_count(void)
+{
+	if (!stats(IOMMU).probed)
+		return "needs CONFIG_KPROBES";
+	return pieces() ? NULL : "needs CAP_SYS_ADMIN";
+}
+
+/* Each piece is linked by one call, all are made visible by one, and unlinked by one */
+static bool links_pieces(uint32_t flags)
+{
+	unsigned long nr = pieces();
+	struct gpusvm_test before = stats(IOMMU), mapped, after;
+
+	if (at(IOMMU, GPUSVM_TEST_FAULT, t.p, flags))
+		return false;
+	mapped = stats(IOMMU);
+	if (mprotect(t.p, HUGE, PROT_READ) || mprotect(t.p, HUGE, PROT_READ | PROT_WRITE))
+		return false;
+	after = stats(IOMMU);
+	printf("# %lu pieces, %llu links, %llu syncs, %llu unlinks\n", nr,
+	       mapped.links - before.links, mapped.syncs - before.syncs,
+	       after.unlinks - before.unlinks);
+	return mapped.linked - before.linked == HUGE / PAGE &&
+	       mapped.links - before.links == nr && mapped.syncs - before.syncs == 1 &&
+	       after.linked == before.linked && after.unlinks - before.unlinks == 1;
+}
+
+TEST_F(gpu, links_huge_page)
+{
+	const char *why;
+
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(1, pieces());
+	ASSERT_TRUE(links_pieces(0));
+	ASSERT_TRUE(gpu_sees(IOMMU));
+}
+
+TEST_F(gpu, links_folios)
+{
+	const char *why;
+
+	huge_pages(MTHP);
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_GE(HUGE / K64, pieces());
+	ASSERT_TRUE(links_pieces(0));
+	ASSERT_TRUE(gpu_sees(IOMMU));
+}
+
+TEST_F(gpu, links_pages)
+{
+	const char *why;
+
+	small_pages();
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_TRUE(links_pieces(0));
+	ASSERT_TRUE(gpu_sees(IOMMU));
+}
+
+/* What a GPU is to read, it cannot write, even if the process can */
+TEST_F(gpu, links_read_only)
+{
+	struct gpusvm_test before, after;
+	const char *why;
+
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	before = stats(IOMMU);
+	ASSERT_TRUE(links_pieces(GPUSVM_TEST_READ_ONLY));
+	after = stats(IOMMU);
+	ASSERT_EQ(after.links - before.links, after.read_only - before.read_only);
+	ASSERT_TRUE(gpu_sees(IOMMU));
+	ASSERT_EQ(after.read_only, stats(IOMMU).read_only);
+}
+
+/* With VRAM in between, what is not VRAM is still linked, and to one IOVA space */
+TEST_F(gpu, links_beside_vram)
+{
+	struct gpusvm_test before, after;
+	unsigned long i;
+	const char *why;
+
+	small_pages();
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	for (i = 0; i < HUGE; i += 2 * K64)
+		ASSERT_EQ(0, migrate(IOMMU, t.p + i, K64));
+	before = stats(IOMMU);
+	ASSERT_EQ(0, at(IOMMU, GPUSVM_TEST_FAULT, t.p, GPUSVM_TEST_MIXED));
+	after = stats(IOMMU);
+	ASSERT_EQ(HUGE / PAGE / 2, after.linked - before.linked);
+	ASSERT_EQ(1, after.syncs - before.syncs);
+	ASSERT_TRUE(gpu_sees_part(IOMMU, 0, HUGE));
+	ASSERT_EQ(0, mprotect(t.p + HUGE / 2, PAGE, PROT_READ));
+	ASSERT_EQ(before.linked, stats(IOMMU).linked);
+	ASSERT_TRUE(cpu_sees());
+}
+
+/* A part that is unmapped takes the range with it, and the rest is linked again */
+TEST_F(gpu, links_what_is_left)
+{
+	struct gpusvm_test before;
+	const char *why;
+
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	before = stats(IOMMU);
+	ASSERT_EQ(0, at(IOMMU, GPUSVM_TEST_FAULT, t.p, 0));
+	ASSERT_EQ(before.linked + HUGE / PAGE, stats(IOMMU).linked);
+	ASSERT_EQ(0, munmap(t.p + K64, PAGE));
+	ASSERT_EQ(before.linked, stats(IOMMU).linked);
+	ASSERT_TRUE(gpu_sees_part(IOMMU, 0, K64));
+	ASSERT_EQ(before.linked + K64 / PAGE, stats(IOMMU).linked);
+}
+
+/* Call @nth of the DMA layer fails: nothing is linked, and the next fault is served */
+static bool fault_fails(unsigned int what, unsigned int nth)
+{
+	long long linked = stats(IOMMU).linked;
+	bool failed;
+
+	fail(IOMMU, what, nth);
+	failed = at(IOMMU, GPUSVM_TEST_FAULT, t.p, 0);
+	fail(IOMMU, what, 0);
+	return failed && places(IOMMU, t.p) == GPUSVM_TEST_IN_NONE &&
+	       stats(IOMMU).linked == linked &&
+	       !at(IOMMU, GPUSVM_TEST_FAULT, t.p, 0) && gpu_sees_part(IOMMU, 0, HUGE) &&
+	       !mprotect(t.p, PAGE, PROT_READ) &&
+	       !mprotect(t.p, PAGE, PROT_READ | PROT_WRITE) &&
+	       stats(IOMMU).linked == linked;
+}
+
+TEST_F(gpu, link_failed)
+{
+	const char *why;
+
+	cpu_write(0, SIZE, 3);
+	why = cannot_count();
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_LINK, 1));
+	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_SYNC, 1));
+	small_pages();
+	ASSERT_EQ(0, madvise(t.p, HUGE, MADV_DONTNEED));
+	/* Backwards, so that there is more than one piece */
+	for (unsigned long i = HUGE; i; i -= PAGE)
+		cpu_write(i - PAGE, PAGE, 4);
+	ASSERT_LT(2, pieces());
+	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_LINK, 1));
+	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_LINK, 2));
+	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_LINK, pieces()));
+	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_SYNC, 1));
+	ASSERT_TRUE(cpu_sees());
+}
+
+/* The same while memory is copied: it stays where it is, and the next copy succeeds */
+TEST_F(gpu, link_failed_in_copy)
+{
+	static const unsigned int whats[] = { GPUSVM_TEST_FAIL_LINK, GPUSVM_TEST_FAIL_SYNC };
+	unsigned int i;
+
+	cpu_write(0, SIZE, 3);
+	if (!stats(IOMMU).probed)
+		SKIP(return, "needs CONFIG_KPROBES");
+	for (i = 0; i < 2 * ARRAY_SIZE(whats); i++) {
+		fail(IOMMU, whats[i / 2], i % 2 && i < 2 ? 100 : 1);
+		ASSERT_NE(0, migrate(IOMMU, t.p, HUGE));
+		ASSERT_EQ(0, stats(IOMMU).vram);
+		ASSERT_EQ(0, t.last.linked);
+		ASSERT_EQ(0, t.last.spaces);
+		ASSERT_TRUE(cpu_sees());
+		ASSERT_EQ(0, migrate(IOMMU, t.p, HUGE));
+		fail(IOMMU, whats[i / 2], 1);
+		ASSERT_EQ(0, evict(IOMMU));
+		ASSERT_EQ(0, stats(IOMMU).linked);
+		ASSERT_EQ(0, t.last.spaces);
+		ASSERT_TRUE(cpu_sees());
+		small_pages();
+		ASSERT_EQ(0, madvise(t.p, HUGE, MADV_DONTNEED));
+		cpu_write(0, HUGE, 5 + i);
+	}
+}
+
+/* Leaves of 2 MiB in tables of the IOMMU; -1 if they are not shown */
+static long large_leaves(void)
+{
+	unsigned long long iova, entry[5];
+	char line[256];
+	long nr = 0;
+	size_t i;
+	glob_t g;
+	FILE *f;
+
+	if (glob("/sys/kernel/debug/iommu/intel/*/domain_translation_struct", 0, NULL, &g))
+		return -1;
+	for (i = 0; i < g.gl_pathc; i++) {
+		f = fopen(g.gl_pathv[i], "re");
+		/* A leaf's line ends with the level of the leaf */
+		while (f && fgets(line, sizeof(line), f))
+			nr += sscanf(line, "0x%llx | 0x%llx 0x%llx 0x%llx 0x%llx 0x%llx", &iova,
+				     &entry[0], &entry[1], &entry[2], &entry[3], &entry[4]) == 5;
+		if (f)
+			fclose(f);
+	}
+	globfree(&g);
+	return nr;
+}
+
+TEST_F(gpu, large_leaf)
+{
+	long before = large_leaves();
+
+	if (before < 0)
+		SKIP(return, "needs CONFIG_INTEL_IOMMU_DEBUGFS");
+	cpu_write(0, SIZE, 3);
+	ASSERT_TRUE(gpu_sees(IOMMU));
+	ASSERT_EQ(before + 1, large_leaves());
+	ASSERT_EQ(0, munmap(t.p + K64, PAGE));
+	ASSERT_EQ(before, large_leaves());
+	/* The rest is mapped by small ones */
+	ASSERT_TRUE(gpu_sees_part(IOMMU, 0, K64));
+	ASSERT_EQ(before, large_leaves());
 }
 
 /* Processes end */
