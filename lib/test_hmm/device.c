@@ -85,12 +85,29 @@ static void range_dev_release(struct range_dev *dev, unsigned long first,
 	spin_unlock(&dev->lock);
 }
 
+/* What the driver itself takes of the way home: it allocates, copies and frees */
+static unsigned long range_own_ns;
+static DEFINE_SPINLOCK(range_own_lock);
+module_param_named(own_ns, range_own_ns, ulong, 0444);
+MODULE_PARM_DESC(own_ns, "time of the driver itself in migrations back, in ns");
+
+static void range_add_own(ktime_t begin)
+{
+	unsigned long ns = ktime_to_ns(ktime_sub(ktime_get(), begin));
+
+	spin_lock(&range_own_lock);
+	range_own_ns += ns;
+	spin_unlock(&range_own_lock);
+}
+
 static void range_folio_free(struct folio *folio)
 {
 	struct range_dev *dev = test_hmm_page_dev(&folio->page);
+	ktime_t begin = ktime_get();
 
 	range_dev_release(dev, folio_pfn(folio) - dev->first,
 			  folio_nr_pages(folio));
+	range_add_own(begin);
 }
 
 /* Returns a locked folio of the device; private memory is zeroed */
@@ -220,6 +237,7 @@ static vm_fault_t range_migrate_back(struct vm_fault *vmf, unsigned long start,
 		.fault_page = vmf->page,
 	};
 	vm_fault_t ret = VM_FAULT_OOM;
+	ktime_t begin;
 
 	args.src = kvcalloc(nr, sizeof(*args.src), GFP_KERNEL);
 	args.dst = kvcalloc(nr, sizeof(*args.dst), GFP_KERNEL);
@@ -229,7 +247,9 @@ static vm_fault_t range_migrate_back(struct vm_fault *vmf, unsigned long start,
 		ret = VM_FAULT_SIGBUS;
 		goto free;
 	}
+	begin = ktime_get();
 	test_hmm_give_all(NULL, args.src, args.dst, nr);
+	range_add_own(begin);
 	if (!args.cpages || memchr_inv(args.dst, 0, nr * sizeof(*args.dst)))
 		ret = 0;
 	migrate_vma_pages(&args);
