@@ -121,6 +121,7 @@ bool call_filled(const struct call *c);
 #define PM_FILE		(1ULL << 61)
 #define PM_GUARD	(1ULL << 58)
 #define PM_UFFD_WP	(1ULL << 57)
+#define PM_SOFT_DIRTY	(1ULL << 55)
 #define PM_PFN		((1ULL << 55) - 1)
 uint64_t pagemap(const void *addr);
 /* The caller frees it; NULL if it cannot be read */

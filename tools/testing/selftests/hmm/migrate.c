@@ -5,6 +5,7 @@
  * data is lost.
  */
 #define _GNU_SOURCE
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -295,6 +296,180 @@ TEST_F(hmm, pinned_page_keeps_its_entry)
 	unpin(gup);
 	EXPECT_EQ(1, to_device(PRIVATE_A, p + 5 * PAGE, 1, false));
 	EXPECT_TRUE(filled(p, 16 * PAGE));
+}
+
+/* A page that somebody has a reference of stays, too, and is on an LRU list again */
+TEST_F(hmm, referenced_page_stays)
+{
+	struct iovec part;
+	int to[2];
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(16 * PAGE, false);
+	fill(p, 16 * PAGE);
+	ASSERT_EQ(0, pipe(to));
+	part = (struct iovec) { .iov_base = p + 5 * PAGE, .iov_len = PAGE };
+	ASSERT_EQ(PAGE, vmsplice(to[1], &part, 1, 0));
+	EXPECT_EQ(15, to_device(PRIVATE_A, p, 16, false));
+	EXPECT_TRUE(pagemap(p + 5 * PAGE) & PM_PRESENT);
+	EXPECT_EQ(15, with_device(p, 16));
+	close(to[0]);
+	close(to[1]);
+	EXPECT_EQ(1, to_device(PRIVATE_A, p + 5 * PAGE, 1, false));
+	EXPECT_EQ(16, with_device(p, 16));
+	EXPECT_TRUE(filled(p, 16 * PAGE));
+}
+
+/* Entries that are mapped again */
+
+#define WALK	"hmm/walk"
+
+/* A page that nobody shares has one entry, where it was found */
+TEST_F(hmm, no_rmap_walk_for_exclusive_pages)
+{
+	pid_t child;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(64 * PAGE, false);
+	fill(p, 64 * PAGE);
+	watch_end(WALK);
+	NEED((!access(TRACING "events/" WALK, F_OK) ||
+	      probe_add("p:" WALK " rmap_walk\n")) && watch_begin(WALK), "needs kprobes");
+	ASSERT_EQ(64, to_device(PRIVATE_A, p, 64, false));
+	EXPECT_EQ(0, watch_count(WALK));
+	ASSERT_EQ(64, to_system(PRIVATE_A, p, 64, false));
+	EXPECT_EQ(0, watch_count(WALK));
+	EXPECT_TRUE(filled(p, 64 * PAGE));
+
+	/* There are others elsewhere if a child shares it */
+	child = fork();
+	if (!child) {
+		pause();
+		_exit(1);
+	}
+	ASSERT_EQ(64, to_device(PRIVATE_A, p, 64, false));
+	watch_end(WALK);
+	EXPECT_LE(64, watch_count(WALK));
+	EXPECT_TRUE(filled(p, 64 * PAGE));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/* Registers memory with userfaultfd, and write-protects a part of it */
+static int write_protect(const char *p, unsigned long nr, const char *from,
+			 unsigned long protect)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)p, .len = nr * PAGE },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect wp = {
+		.range = { .start = (uintptr_t)from, .len = protect * PAGE },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+
+	if (fd >= 0 && (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
+			ioctl(fd, UFFDIO_WRITEPROTECT, &wp))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* What pagemap shows of an entry, wherever its page is */
+#define PM_BITS		(PM_UFFD_WP | PM_SOFT_DIRTY)
+
+/*
+ * The entries that pagemap shows with other bits, or a snapshot as writable although
+ * they were not, or the other way round
+ */
+static unsigned long entries_differ(struct call *c, const uint64_t *bits)
+{
+	unsigned long i, n = 0;
+
+	if (call_ask(c, ASK_NOTHING))
+		return c->nr;
+	for (i = 0; i < c->nr; i++)
+		n += bits[i] != ((pagemap((char *)(uintptr_t)c->raw.start + i * PAGE) & PM_BITS) |
+				 (answer_kind(c->e[i]) == WRITABLE));
+	return n;
+}
+
+/* Each entry keeps its bits, there and back; so a protected page is not writable */
+TEST_F(hmm, entries_keep_their_bits)
+{
+	uint64_t bits[16];
+	struct call *c;
+	int fd, i;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(16 * PAGE, false);
+	fill(p, 16 * PAGE);
+	fd = write_protect(p, 16, p + 3 * PAGE, 4);
+	NEED(fd >= 0, "needs userfaultfd with write protection");
+	/* If there are soft-dirty bits, only writing sets them again */
+	write_file("/proc/self/clear_refs", "4");
+	fill(p + 8 * PAGE, 4 * PAGE);
+	c = call_new(p, 16);
+	self->c = c;
+	c->raw.owner = PRIVATE_A;
+	ASSERT_EQ(0, call_ask(c, ASK_NOTHING));
+	for (i = 0; i < 16; i++) {
+		bits[i] = (pagemap(p + i * PAGE) & PM_BITS) |
+			  (answer_kind(c->e[i]) == WRITABLE);
+		ASSERT_EQ(i >= 3 && i < 7, !!(bits[i] & PM_UFFD_WP));
+	}
+	EXPECT_EQ(4, call_count(c, 3, 4, READABLE));
+	EXPECT_EQ(4, call_count(c, 8, 4, WRITABLE));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(16, to_device(PRIVATE_A, p, 16, false));
+		EXPECT_EQ(0, entries_differ(c, bits));
+		ASSERT_EQ(16, to_system(PRIVATE_A, p, 16, false));
+		EXPECT_EQ(0, entries_differ(c, bits));
+	}
+	close(fd);
+	EXPECT_TRUE(filled(p, 16 * PAGE));
+}
+
+static void *take_16(void *p)
+{
+	to_device(PRIVATE_A, p, 16, false);
+	return NULL;
+}
+
+/*
+ * Entries that are gone when the pages have moved, or that have become those of other
+ * pages, are not mapped: the memory has the contents that it was given meanwhile.
+ */
+TEST_F(hmm, unmapped_before_finalize)
+{
+	uint32_t hold = HMM_RANGE_HOLD_MIGRATE;
+	pthread_t thread;
+	char *p;
+
+	NEED_DEVICE();
+	p = map_anon(16 * PAGE, false);
+	fill(p, 16 * PAGE);
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_HOLD, &hold));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_16, p));
+	ASSERT_EQ(0, ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_WAIT));
+	EXPECT_EQ(0, madvise(p + 3 * PAGE, 4 * PAGE, MADV_DONTNEED));
+	*(uint64_t *)(p + 5 * PAGE) = 1;
+	ioctl(hmm_fd[PRIVATE_A], HMM_RANGE_GO);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(12, pages_with(p, 16, PM_SWAPPED));
+	EXPECT_TRUE(pagemap(p + 5 * PAGE) & PM_PRESENT);
+	EXPECT_EQ(0, pages_with(p + 3 * PAGE, 2, PM_PRESENT | PM_SWAPPED));
+	EXPECT_EQ(0, pages_with(p + 6 * PAGE, 1, PM_PRESENT | PM_SWAPPED));
+	EXPECT_EQ(1, *(uint64_t *)(p + 5 * PAGE));
+	EXPECT_EQ(0, *(uint64_t *)(p + 3 * PAGE));
+	EXPECT_TRUE(filled(p, 3 * PAGE));
+	EXPECT_TRUE(filled(p + 7 * PAGE, 9 * PAGE));
 }
 
 /* Destinations of another size than the source */
