@@ -204,8 +204,14 @@ static bool hmm_dma_is_mapped(struct device *dev, struct hmm_dma_map *map,
 static bool hmm_dma_is_own(const struct hmm_dma_map *map, unsigned long entry)
 {
 	struct page *page = hmm_pfn_to_page(entry);
+	bool own = is_device_private_page(page);
 
-	return is_device_private_page(page) || device_page_owned_by(page, map->owner);
+	if (own || !map->owner)
+		return own;
+	rcu_read_lock();
+	own = device_page_owned_by(page, map->owner);
+	rcu_read_unlock();
+	return own;
 }
 
 static bool hmm_dma_is_to_map(const struct hmm_dma_map *map, unsigned long entry)
