@@ -134,13 +134,15 @@ def two_sides() -> tuple[Side, Side]:
     return Side("stock", KERNEL, stock), Side("fixed", KERNEL, env)
 
 
-def has_rdma_tests() -> bool:
-    return (BUILD / "stock/tools/testing/selftests/rdma/rxe_odp.c").exists()
+def has_rdma_tests(side: Side) -> bool:
+    """Once its tree exists: asks this side, as each builds the tests that it lists."""
+    build = BUILD if "FIXED" in side.env else BUILD.with_name(VERSION)
+    return (build / "stock/tools/testing/selftests/rdma/rxe_odp.c").exists()
 
 
 def list_tests(side: Side) -> list[str]:
     tests = side.run(HERE / "guest/guest.py", "list", "hmm").splitlines()
-    if FIXED and has_rdma_tests():
+    if FIXED and has_rdma_tests(side):
         tests += side.run(HERE / "guest/guest.py", "list", "rdma").splitlines()
     return tests
 

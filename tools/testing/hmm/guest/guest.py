@@ -308,6 +308,10 @@ def list_tests(tests_of: Tests) -> None:
 
 def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
     module, *parameters = TESTS["hmm"].modules[0]
+    programs = BUILD / "selftests/hmm"
+    for program in sorted({line.split()[0] for line in lines}):
+        if not (programs / program).exists():
+            raise Failed(f"{programs / program}: no such program")
     tap = log.with_name(log.name + ".tap")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
@@ -315,7 +319,7 @@ def each(kernel: str, log: Path, guest: Guest, lines: list[str]) -> None:
     guest.args += " kmemleak=off"
     while lines:
         job = {"list": lines, "module": str(BUILD / kernel / module), "parameters": parameters,
-               "driver": Path(module).stem, "programs": str(BUILD / "selftests/hmm")}
+               "driver": Path(module).stem, "programs": str(programs)}
         verdicts: list[str] = []
         begun, why = "", "no output"
 
