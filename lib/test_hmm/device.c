@@ -141,6 +141,12 @@ static struct folio *range_dev_alloc(struct range_dev *dev, unsigned int order)
 	/* Not page_folio(): the page may still look like the tail it once was */
 	folio = (struct folio *)pfn_to_page(dev->first + first);
 	zone_device_folio_init(folio, &dev->pgmap, order);
+	/*
+	 * Migration adds flags, and nothing removes these when device memory is
+	 * freed. What was freed lazily would come back as memory to swap out.
+	 */
+	folio_clear_dirty(folio);
+	__folio_clear_swapbacked(folio);
 	return folio;
 }
 
