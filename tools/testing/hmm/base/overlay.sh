@@ -11,7 +11,7 @@
 # is for testing an unmodified Linux: only the tests, and what an older Linux needs to
 # compile them, which is in fixes/compat/VERSION here. Otherwise base/VERSION here, if
 # it exists, is applied first: what an older Linux needs for our files and patches,
-# which are made for 7.3.
+# which are made for 7.3; base/lacks here names those that it cannot have.
 set -euo pipefail
 . "$(dirname "$0")/../env.sh"
 
@@ -78,6 +78,10 @@ lay_out_older() { # DIR
 	[ ! -d "$1" ] || lay_out "$1" "$(cd "$1" && find . ! -type d -printf "%P\n" | sort)"
 }
 
+left_out() { # VERSION
+	awk -v version="$1" '$1 == version { print $2 }' "$here/base/lacks"
+}
+
 lay_out_all() { # [stock]
 	local version
 
@@ -87,7 +91,7 @@ lay_out_all() { # [stock]
 		lay_out_older "$here/fixes/compat/$version"
 	else
 		lay_out_older "$here/base/$version"
-		lay_out "$top" "$(list)"
+		lay_out "$top" "$(list | grep -vxFf <(left_out "$version"))"
 	fi
 }
 
