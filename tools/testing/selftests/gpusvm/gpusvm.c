@@ -1628,21 +1628,21 @@ TEST_F(gpu, link_failed)
 /* The same while memory is copied: it stays where it is, and the next copy succeeds */
 TEST_F(gpu, link_failed_in_copy)
 {
-	static const unsigned int whats[] = { GPUSVM_TEST_FAIL_LINK, GPUSVM_TEST_FAIL_SYNC };
+	static const unsigned int kinds[] = { GPUSVM_TEST_FAIL_LINK, GPUSVM_TEST_FAIL_SYNC };
 	unsigned int i;
 
 	cpu_write(0, SIZE, 3);
 	if (!stats(IOMMU).probed)
 		SKIP(return, "needs CONFIG_KPROBES");
-	for (i = 0; i < 2 * ARRAY_SIZE(whats); i++) {
-		fail(IOMMU, whats[i / 2], i % 2 && i < 2 ? 100 : 1);
+	for (i = 0; i < 2 * ARRAY_SIZE(kinds); i++) {
+		fail(IOMMU, kinds[i / 2], i % 2 && i < 2 ? 100 : 1);
 		ASSERT_NE(0, migrate(IOMMU, t.p, HUGE));
 		ASSERT_EQ(0, stats(IOMMU).vram);
 		ASSERT_EQ(0, t.last.linked);
 		ASSERT_EQ(0, t.last.spaces);
 		ASSERT_TRUE(cpu_sees());
 		ASSERT_EQ(0, migrate(IOMMU, t.p, HUGE));
-		fail(IOMMU, whats[i / 2], 1);
+		fail(IOMMU, kinds[i / 2], 1);
 		ASSERT_EQ(0, evict(IOMMU));
 		ASSERT_EQ(0, stats(IOMMU).linked);
 		ASSERT_EQ(0, t.last.spaces);
