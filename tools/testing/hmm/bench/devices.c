@@ -44,6 +44,8 @@ static char *large_folios(void)
 	write_file(THP_FILE("enabled"), "never");
 	write_file(LARGE_FILE("enabled"), "madvise");
 	fill(p, HUGE);
+	/* Or khugepaged, which wakes up next, makes a huge page of them */
+	madvise(p, HUGE, MADV_NOHUGEPAGE);
 	write_file(LARGE_FILE("enabled"), "never");
 	write_file(THP_FILE("enabled"), "madvise");
 	if (number_of(LARGE_FILE("stats/anon_fault_alloc"), "") - before !=
