@@ -1463,6 +1463,15 @@ static const char *cannot_count(void)
 	return pieces() ? NULL : "needs CAP_SYS_ADMIN";
 }
 
+/* Skips the test; call it after the memory was written to */
+#define NEED_COUNTS()						\
+	do {							\
+		const char *__why = cannot_count();		\
+								\
+		if (__why)					\
+			SKIP(return, "%s", __why);		\
+	} while (0)
+
 /* Each piece is linked by one call, all are made visible by one, and unlinked by one */
 static bool links_pieces(uint32_t flags)
 {
@@ -1485,12 +1494,8 @@ static bool links_pieces(uint32_t flags)
 
 TEST_F(gpu, links_huge_page)
 {
-	const char *why;
-
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	ASSERT_EQ(1, pieces());
 	ASSERT_TRUE(links_pieces(0));
 	ASSERT_TRUE(gpu_sees(IOMMU));
@@ -1498,13 +1503,9 @@ TEST_F(gpu, links_huge_page)
 
 TEST_F(gpu, links_folios)
 {
-	const char *why;
-
 	huge_pages(MTHP);
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	ASSERT_GE(HUGE / K64, pieces());
 	ASSERT_TRUE(links_pieces(0));
 	ASSERT_TRUE(gpu_sees(IOMMU));
@@ -1512,13 +1513,9 @@ TEST_F(gpu, links_folios)
 
 TEST_F(gpu, links_pages)
 {
-	const char *why;
-
 	small_pages();
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	ASSERT_TRUE(links_pieces(0));
 	ASSERT_TRUE(gpu_sees(IOMMU));
 }
@@ -1527,12 +1524,9 @@ TEST_F(gpu, links_pages)
 TEST_F(gpu, links_read_only)
 {
 	struct gpusvm_test before, after;
-	const char *why;
 
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	before = stats(IOMMU);
 	ASSERT_TRUE(links_pieces(GPUSVM_TEST_READ_ONLY));
 	after = stats(IOMMU);
@@ -1546,13 +1540,10 @@ TEST_F(gpu, links_beside_vram)
 {
 	struct gpusvm_test before, after;
 	unsigned long i;
-	const char *why;
 
 	small_pages();
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	for (i = 0; i < HUGE; i += 2 * K64)
 		ASSERT_EQ(0, migrate(IOMMU, t.p + i, K64));
 	before = stats(IOMMU);
@@ -1570,12 +1561,9 @@ TEST_F(gpu, links_beside_vram)
 TEST_F(gpu, links_what_is_left)
 {
 	struct gpusvm_test before;
-	const char *why;
 
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	before = stats(IOMMU);
 	ASSERT_EQ(0, at(IOMMU, GPUSVM_TEST_FAULT, t.p, 0));
 	ASSERT_EQ(before.linked + HUGE / PAGE, stats(IOMMU).linked);
@@ -1604,12 +1592,8 @@ static bool fault_fails(unsigned int what, unsigned int nth)
 
 TEST_F(gpu, link_failed)
 {
-	const char *why;
-
 	cpu_write(0, SIZE, 3);
-	why = cannot_count();
-	if (why)
-		SKIP(return, "%s", why);
+	NEED_COUNTS();
 	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_LINK, 1));
 	ASSERT_TRUE(fault_fails(GPUSVM_TEST_FAIL_SYNC, 1));
 	small_pages();
